@@ -1,0 +1,151 @@
+"""A corpus through a recogniser: raw predictions to a file, then scores from that file.
+
+out/settings.json       which model on which corpus, how decoded; a resumed run must have the same
+out/predictions.jsonl   one clip a line: id, speaker, seconds, reference, hypothesis, compute_seconds, meta
+out/scores.json         computed from predictions.jsonl alone, any time again
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hvisk import files, metrics
+from hvisk.corpora.store import Meta, Store
+from hvisk.errors import HviskError
+
+BATCH_SECONDS = 240.0  # audio between two writes: what a kill can cost
+Recognise = Callable[[Sequence[NDArray[np.float32]]], list[str]]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One clip's raw texts, with how long it is and how long the recogniser took for it (its share of a batch)."""
+
+    id: str
+    speaker: str
+    seconds: float
+    reference: str
+    hypothesis: str
+    compute_seconds: float
+    meta: Meta
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Predictions in the corpus's order, their score, and the recogniser's speed: seconds of audio a second."""
+
+    predictions: tuple[Prediction, ...]
+    score: metrics.Score
+    speed: float
+
+
+def evaluate(
+    store: Store,
+    recognise: Recognise,
+    out: Path,
+    *,
+    settings: dict[str, Any],
+    clips: Sequence[int] | None = None,
+    on_progress: Callable[[int, int, metrics.Score], None] | None = None,
+) -> Evaluation:
+    """Recognise the clips (all by default) and score them; called again after a kill it goes on with the missing ones.
+
+    recognise: float32 16 kHz clips -> texts. settings: what `recognise` is, kept beside the predictions. on_progress: done,
+    planned, score so far. HviskError when `out` holds predictions made with other settings.
+    """
+    chosen = list(range(len(store))) if clips is None else list(clips)
+    settings = {**settings, "corpus": store.manifest["name"], "fingerprint": store.fingerprint, "clips": len(chosen)}
+    path = out / "predictions.jsonl"
+    if (out / "settings.json").exists() and files.read_json(out / "settings.json") != settings:
+        raise HviskError(f"{out} holds predictions made with other settings. Choose another --out, or delete it.")
+    files.write_json(out / "settings.json", settings)
+    done = {p.id: p for p in load(path)} if path.exists() else {}
+    missing = sorted((i for i in chosen if store.ids[i] not in done), key=lambda i: store.seconds[i])
+    for batch in _batches(missing, store):
+        audio = [store.audio(i) for i in batch]
+        began = time.perf_counter()
+        texts = recognise(audio)
+        took = time.perf_counter() - began
+        total = sum(map(len, audio))
+        fresh = [
+            Prediction(
+                id=store.ids[i],
+                speaker=store.speakers[i],
+                seconds=round(float(store.seconds[i]), 4),
+                reference=store.texts[i],
+                hypothesis=text,
+                compute_seconds=round(took * len(clip) / total, 6),
+                meta=store.meta(i),
+            )
+            for i, clip, text in zip(batch, audio, texts, strict=True)
+        ]
+        _append(path, fresh)
+        done.update((p.id, p) for p in fresh)
+        if on_progress:
+            on_progress(len(done), len(chosen), score(list(done.values())))
+    predictions = [done[store.ids[i]] for i in chosen]
+    files.write_text(path, "".join(_line(p) for p in predictions))
+    result = Evaluation(tuple(predictions), score(predictions), speed(predictions))
+    files.write_json(out / "scores.json", {"wer": result.score.to_dict(), "speed": round(result.speed, 2)})
+    return result
+
+
+def load(path: Path) -> list[Prediction]:
+    """Read predictions; a last line that a kill cut in half is left out, any other broken line is an error with its number."""
+    found: list[Prediction] = []
+    lines = path.read_text(encoding="utf-8").split("\n")
+    for number, line in enumerate(lines[:-1], start=1):  # a whole line ends in a newline: the rest is empty or torn
+        try:
+            found.append(Prediction(**json.loads(line)))
+        except (ValueError, TypeError) as error:
+            raise HviskError(
+                f"{path}:{number}: not a prediction ({error}). Accepted: JSON objects with id, speaker, seconds, "
+                "reference, hypothesis, compute_seconds and meta."
+            ) from error
+    return found
+
+
+def score(predictions: Sequence[Prediction]) -> metrics.Score:
+    """Score raw predictions with the headline scorer."""
+    counts = [metrics.count(p.reference, p.hypothesis) for p in predictions]
+    return metrics.score(counts, [p.speaker for p in predictions])
+
+
+def speed(predictions: Sequence[Prediction]) -> float:
+    """Seconds of audio recognised a second, summed over the clips; 0 where nothing was."""
+    took = sum(p.compute_seconds for p in predictions)
+    return sum(p.seconds for p in predictions) / took if took else 0.0
+
+
+def _batches(indices: Sequence[int], store: Store) -> list[list[int]]:
+    batches: list[list[int]] = []
+    seconds = 0.0
+    for index in indices:
+        seconds += float(store.seconds[index])
+        if not batches or seconds > BATCH_SECONDS:
+            batches.append([])
+            seconds = float(store.seconds[index])
+        batches[-1].append(index)
+    return batches
+
+
+def _line(prediction: Prediction) -> str:
+    return json.dumps(vars(prediction), ensure_ascii=False) + "\n"
+
+
+def _append(path: Path, predictions: Sequence[Prediction]) -> None:
+    whole = path.read_bytes() if path.exists() else b""
+    keep = whole.rfind(b"\n") + 1
+    with path.open("r+b" if whole else "wb") as file:
+        file.truncate(keep)  # a torn line, left by a kill, would swallow the next one
+        file.seek(keep)
+        file.write("".join(_line(p) for p in predictions).encode())
+        file.flush()
+        os.fsync(file.fileno())
