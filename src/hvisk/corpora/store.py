@@ -1,0 +1,346 @@
+"""The shards: a folder of utterances that is written once, resumably, and read at random by index.
+
+    corpus/train/
+      plan.json          what is being written, first; a resumed run must have the same plan
+      00000.arrow        one Arrow IPC file a part: id, text, speaker, seconds, audio {bytes, path}, meta (JSON)
+      00000.json         that shard's rows, seconds, filtered counts and SHA-256, after its .arrow
+      manifest.json      totals and fingerprint, last: where it exists, the folder is whole
+
+`datasets.load_dataset("arrow", data_files="corpus/train/*.arrow")` opens the same files.
+
+A source plugs in with one function: `write` is given a list of parts (small, picklable descriptions) and `read`, which
+turns one part into utterances. A part becomes a shard, in any process, so that a part is never begun twice once it is done.
+"""
+
+import functools
+import hashlib
+import json
+import multiprocessing
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from hvisk import audio as sound
+from hvisk import files
+from hvisk.errors import CorpusError
+
+FORMAT = "hvisk-shards-1"
+MIN_SECONDS = 0.3  # a word takes longer
+MAX_SECONDS = 30.0  # Whisper's window; audio is never cut without its text
+EXAMPLES = 5  # filtered ids kept by name for each reason
+
+Meta = dict[str, str | int | float | None]
+Part = TypeVar("Part")
+
+_SCHEMA = pa.schema(
+    {
+        "id": pa.string(),
+        "text": pa.string(),
+        "speaker": pa.string(),
+        "seconds": pa.float64(),
+        "audio": pa.struct({"bytes": pa.binary(), "path": pa.string()}),
+        "meta": pa.string(),
+    },
+    metadata={
+        "huggingface": json.dumps(
+            {
+                "info": {
+                    "features": {
+                        **{name: {"dtype": "string", "_type": "Value"} for name in ("id", "text", "speaker", "meta")},
+                        "seconds": {"dtype": "float64", "_type": "Value"},
+                        "audio": {"sampling_rate": sound.SAMPLE_RATE, "_type": "Audio"},
+                    }
+                }
+            }
+        )
+    },
+)
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One clip with its text. audio: float32, mono, 16 kHz. meta: further columns, such as gender, age or dialect."""
+
+    id: str
+    text: str
+    speaker: str
+    audio: NDArray[np.float32]
+    meta: Meta
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A clip that its source could not turn into an utterance, and why, in a few words."""
+
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a write is: parts done and planned, clips and seconds of audio kept so far, filtered clips by reason."""
+
+    parts: int
+    planned: int
+    clips: int
+    seconds: float
+    filtered: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Store:
+    """A whole shard folder, memory-mapped; `audio(i)` touches only the bytes of clip i."""
+
+    path: Path
+    manifest: dict[str, Any]
+    table: pa.Table
+
+    @staticmethod
+    def open(path: Path) -> "Store":
+        """Open a finished folder; CorpusError where it is missing, unfinished or of another format."""
+        if not path.is_dir():
+            raise CorpusError(f"There is no corpus at {path}. Make one with: hvisk prepare")
+        if not (path / "manifest.json").exists():
+            inside = sorted(p.parent.name for p in path.glob("*/manifest.json"))
+            if inside:
+                raise CorpusError(f"{path} holds the corpora {', '.join(inside)}; name one of them: {path / inside[0]}")
+            raise CorpusError(f"{path} holds no finished corpus: manifest.json is missing. Run hvisk prepare again.")
+        manifest = files.read_json(path / "manifest.json")
+        if manifest.get("format") != FORMAT:
+            raise CorpusError(f"{path} has the format {manifest.get('format')!r}; this hvisk reads {FORMAT!r}.")
+        tables = []
+        for shard in manifest["shards"]:
+            try:
+                tables.append(pa.ipc.open_file(pa.memory_map(str(path / shard["file"]))).read_all())
+            except (OSError, pa.ArrowInvalid) as error:
+                message = f"{path / shard['file']} is missing or broken ({error}). Delete {path} and prepare it again."
+                raise CorpusError(message) from error
+        return Store(path, manifest, pa.concat_tables(tables) if tables else _SCHEMA.empty_table())
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over the shards' checksums, in order: two stores with the same one hold the same bytes."""
+        return str(self.manifest["fingerprint"])
+
+    @functools.cached_property
+    def ids(self) -> list[str]:
+        return list(self.table["id"].to_pylist())
+
+    @functools.cached_property
+    def texts(self) -> list[str]:
+        return list(self.table["text"].to_pylist())
+
+    @functools.cached_property
+    def speakers(self) -> list[str]:
+        return list(self.table["speaker"].to_pylist())
+
+    @functools.cached_property
+    def seconds(self) -> NDArray[np.float64]:
+        """Length of each clip in seconds, (clips,) float64."""
+        return np.asarray(self.table["seconds"].to_numpy(), dtype=np.float64)
+
+    def meta(self, index: int) -> Meta:
+        return dict(json.loads(self.table["meta"][index].as_py()))
+
+    def encoded(self, index: int) -> bytes:
+        """The clip's stored bytes: FLAC or Ogg/Opus, as the manifest's `codec` says."""
+        return bytes(self.table["audio"][index]["bytes"].as_py())
+
+    def audio(self, index: int) -> NDArray[np.float32]:
+        """The clip as float32, mono, 16 kHz."""
+        return sound.decode(self.encoded(index))
+
+    def verify(self) -> None:
+        """Compare every shard with its checksum; CorpusError names the first that differs."""
+        for shard in self.manifest["shards"]:
+            if files.sha256(self.path / shard["file"]) != shard["sha256"]:
+                raise CorpusError(
+                    f"{self.path / shard['file']} has changed since it was written (its SHA-256 differs). "
+                    f"Delete {self.path} and prepare it again."
+                )
+
+
+def write(
+    out: Path,
+    parts: Sequence[Part],
+    read: Callable[[Part], Iterable[Utterance | Rejected]],
+    *,
+    name: str,
+    licence: str,
+    codec: sound.Codec = "flac",
+    workers: int = 1,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Store:
+    """Write one shard a part and return the finished store; run again after any interruption, it goes on.
+
+    parts: picklable, with a repr that says all there is to it (the plan's hash is made of it). read: a module-level function,
+    called in other processes when `workers` is above 1. Clips that are too short, too long, or without text are left out
+    and counted by reason. CorpusError when `out` holds another plan.
+    """
+    plan = {"format": FORMAT, "name": name, "codec": codec, "parts": len(parts), "hash": _hash(map(repr, parts))}
+    if (out / "plan.json").exists() and files.read_json(out / "plan.json") != plan:
+        raise CorpusError(
+            f"{out} holds another corpus, or one begun with other settings. Choose another --out, or delete it."
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    files.write_json(out / "plan.json", plan)
+    done = {i: files.read_json(out / f"{i:05d}.json") for i in range(len(parts)) if (out / f"{i:05d}.json").exists()}
+
+    def report() -> None:
+        if on_progress:
+            on_progress(
+                Progress(
+                    parts=len(done),
+                    planned=len(parts),
+                    clips=sum(s["rows"] for s in done.values()),
+                    seconds=sum(s["seconds"] for s in done.values()),
+                    filtered=_filtered(done.values()),
+                )
+            )
+
+    report()
+    missing = [i for i in range(len(parts)) if i not in done]
+    if workers <= 1 or len(missing) <= 1:
+        for i in missing:
+            done[i] = _write_shard(out, i, parts[i], read, codec)
+            report()
+    else:
+        # spawn, not fork: the caller may hold threads (a progress display, an audio library), and fork would copy their locks.
+        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+            futures = {pool.submit(_write_shard, out, i, parts[i], read, codec): i for i in missing}
+            try:
+                for future in as_completed(futures):
+                    done[futures[future]] = future.result()
+                    report()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+    shards = [done[i] for i in range(len(parts))]
+    _refuse_duplicates(out, shards)
+    if not any(s["rows"] for s in shards):
+        raise CorpusError(f"No clip of '{name}' could be used. Filtered: {_filtered(shards) or 'nothing was given'}.")
+    files.write_json(
+        out / "manifest.json",
+        {
+            "format": FORMAT,
+            "name": name,
+            "licence": licence,
+            "codec": codec,
+            "sample_rate": sound.SAMPLE_RATE,
+            "clips": sum(s["rows"] for s in shards),
+            "seconds": round(sum(s["seconds"] for s in shards), 3),
+            "speakers": len(set().union(*(s["speakers"] for s in shards))),
+            "filtered": _filtered(shards),
+            "fingerprint": _hash(s["sha256"] for s in shards),
+            "shards": [
+                {k: s[k] for k in ("file", "rows", "seconds", "sha256", "filtered", "examples")} for s in shards
+            ],
+        },
+    )
+    return Store.open(out)
+
+
+def _write_shard(
+    out: Path, index: int, part: Part, read: Callable[[Part], Iterable[Utterance | Rejected]], codec: sound.Codec
+) -> dict[str, Any]:
+    rows: list[dict[str, Any]] = []
+    filtered: Counter[str] = Counter()
+    examples: dict[str, list[str]] = {}
+    for row in _rows(read(part), codec):
+        if isinstance(row, Rejected):
+            filtered[row.reason] += 1
+            if len(examples.setdefault(row.reason, [])) < EXAMPLES:
+                examples[row.reason].append(row.id)
+        else:
+            rows.append(row)
+    # Sources come ordered by speaker; readers that go through a shard in order should still meet many of them.
+    order = np.random.default_rng(index).permutation(len(rows))
+    with files.atomic_path(out / f"{index:05d}.arrow") as path, pa.OSFile(str(path), "wb") as sink:
+        with pa.ipc.new_file(sink, _SCHEMA) as writer:
+            writer.write_batch(pa.RecordBatch.from_pylist([rows[i] for i in order], schema=_SCHEMA))
+    record = {
+        "file": f"{index:05d}.arrow",
+        "rows": len(rows),
+        "seconds": round(sum(row["seconds"] for row in rows), 3),
+        "sha256": files.sha256(out / f"{index:05d}.arrow"),
+        "speakers": sorted({row["speaker"] for row in rows}),
+        "filtered": dict(filtered),
+        "examples": examples,
+    }
+    files.write_json(out / f"{index:05d}.json", record)
+    return record
+
+
+def _rows(clips: Iterable[Utterance | Rejected], codec: sound.Codec) -> Iterator[dict[str, Any] | Rejected]:
+    for clip in clips:
+        if isinstance(clip, Rejected):
+            yield clip
+            continue
+        seconds = len(clip.audio) / sound.SAMPLE_RATE
+        if seconds < MIN_SECONDS:
+            yield Rejected(clip.id, "too short")
+        elif seconds > MAX_SECONDS:
+            yield Rejected(clip.id, "too long")
+        elif not clip.text.strip():
+            yield Rejected(clip.id, "no text")
+        elif not np.isfinite(clip.audio).all():
+            yield Rejected(clip.id, "broken audio")
+        else:
+            yield {
+                "id": clip.id,
+                "text": " ".join(clip.text.split()),
+                "speaker": clip.speaker,
+                "seconds": seconds,
+                "audio": {"bytes": sound.encode(clip.audio, codec), "path": f"{clip.id}.{codec}"},
+                "meta": json.dumps(clip.meta, ensure_ascii=False),
+            }
+
+
+def _refuse_duplicates(out: Path, shards: Sequence[dict[str, Any]]) -> None:
+    """An id in two shards would pair one clip's prediction with another's reference: refuse the whole corpus."""
+    seen: set[str] = set()
+    for shard in shards:
+        for identifier in pa.ipc.open_file(pa.memory_map(str(out / shard["file"]))).read_all()["id"].to_pylist():
+            if identifier in seen:
+                raise CorpusError(f"The id '{identifier}' occurs twice in the source of {out}; ids must be unique.")
+            seen.add(identifier)
+
+
+def _filtered(shards: Iterable[dict[str, Any]]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for shard in shards:
+        total.update(shard["filtered"])
+    return dict(sorted(total.items()))
+
+
+def _hash(lines: Iterable[str]) -> str:
+    digest = hashlib.sha256()
+    for line in lines:
+        digest.update(line.encode() + b"\n")
+    return digest.hexdigest()
+
+
+def statistics(store: Store) -> dict[str, Any]:
+    """What a person wants to know of a corpus: clips, hours, speakers, lengths, what was filtered and why."""
+    seconds = store.seconds
+    return {
+        "name": store.manifest["name"],
+        "clips": len(store),
+        "hours": round(float(seconds.sum()) / 3600, 3),
+        "speakers": store.manifest["speakers"],
+        "seconds": {q: round(float(np.quantile(seconds, p)), 2) for q, p in (("min", 0), ("median", 0.5), ("max", 1))},
+        "words": sum(len(text.split()) for text in store.texts),
+        "filtered": store.manifest["filtered"],
+        "fingerprint": store.fingerprint,
+        "licence": store.manifest["licence"],
+    }
