@@ -1,0 +1,189 @@
+"""From corpora to batches: a plan that depends on (seed, epoch) alone, and batches that depend on their place in it alone.
+
+    stores -> plan(epoch): lists of (store, clip) close in length -> load(place): waveforms and labels -> Batch
+
+Whoever knows the epoch and the number of batches already taken knows everything: resuming reads nothing again.
+"""
+
+import math
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hvisk import audio, features
+from hvisk.corpora.store import Store
+from hvisk.errors import RecipeError
+from hvisk.tokens import Tokens
+from hvisk.train.recipe import Recipe
+
+IGNORED = -100  # the label that torch's cross entropy leaves out
+MAX_LABELS = 448  # positions of Whisper's decoder
+LETTERS = " abcdefghijklmnopqrstuvwxyzæøåäöüéß"  # of the auxiliary CTC loss; 0 is its blank
+BATCHES_SORTED_TOGETHER = 40  # clips of so many batches are sorted by length: little padding, batches still random
+
+
+@dataclass(frozen=True)
+class Position:
+    """How far training has come in the data: batches taken of an epoch."""
+
+    epoch: int = 0
+    batch: int = 0
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B clips padded with silence to the same frames.
+
+    waveforms: (B, frames * HOP) float32. inputs, labels: (B, L) int64, labels shifted one to the left and IGNORED in the prompt
+    and after <|endoftext|>. letters: (B, C) int64 for the CTC loss, 0 after the end. seconds: of audio, padding left out.
+    after: the position once this batch is taken.
+    """
+
+    waveforms: Tensor
+    inputs: Tensor
+    labels: Tensor
+    letters: Tensor
+    letter_counts: Tensor
+    seconds: float
+    after: Position
+
+
+def open_corpora(recipe: Recipe) -> tuple[list[Store], Store]:
+    """Open the training and the validation corpora; RecipeError when they share clips, CorpusError when one is missing."""
+    stores = [Store.open(Path(path)) for path in recipe.train]
+    validation = Store.open(Path(recipe.validation))
+    known = set(validation.ids)
+    for path, store in zip(recipe.train, stores, strict=True):
+        shared = known.intersection(store.ids)
+        if shared:
+            raise RecipeError(
+                f"{len(shared)} clips of the validation corpus {recipe.validation} are in the training corpus {path} too "
+                f"(the first: {min(shared)}). Validation would be flattering; prepare disjoint splits."
+            )
+    return stores, validation
+
+
+def plan(
+    seconds: Sequence[NDArray[np.float64]], epoch: int, *, batch_seconds: float, seed: int
+) -> list[list[tuple[int, int]]]:
+    """Return the batches of one epoch as lists of (store, clip): every clip once, random, alike in length.
+
+    seconds: the clips' lengths, one array a store. A batch's clips times its longest one is at most `batch_seconds`.
+    """
+    rng = np.random.default_rng([seed, epoch])
+    clips = [(s, i) for s, lengths in enumerate(seconds) for i in range(len(lengths))]
+    lengths = np.concatenate([np.asarray(x) for x in seconds]) if seconds else np.zeros(0)
+    order = rng.permutation(len(clips))
+    together = max(1, int(BATCHES_SORTED_TOGETHER * batch_seconds / max(float(lengths.mean()), 0.1)))
+    batches: list[list[tuple[int, int]]] = []
+    for first in range(0, len(order), together):
+        group = order[first : first + together]
+        group = group[np.argsort(lengths[group], kind="stable")]
+        batch: list[int] = []
+        for index in group:
+            if batch and (len(batch) + 1) * lengths[index] > batch_seconds:  # ascending: this one is the longest
+                batches.append([clips[i] for i in batch])
+                batch = []
+            batch.append(int(index))
+        batches.append([clips[i] for i in batch])
+    return [batches[i] for i in rng.permutation(len(batches))]
+
+
+def stream(stores: Sequence[Store], tokens: Tokens, recipe: Recipe, start: Position) -> Iterator[Batch]:
+    """Yield batches without end from `start` on, loaded ahead in threads (soundfile decodes without the interpreter lock)."""
+    with ThreadPoolExecutor(recipe.loader_threads, thread_name_prefix="hvisk-loader") as pool:
+        ahead: deque[Future[Batch]] = deque()
+        places = _places(stores, recipe, start)
+        try:
+            while True:
+                while len(ahead) < 2 * recipe.loader_threads + 1:
+                    ahead.append(pool.submit(load, stores, tokens, recipe, *next(places)))
+                yield ahead.popleft().result()
+        finally:
+            for future in ahead:
+                future.cancel()
+
+
+def _places(
+    stores: Sequence[Store], recipe: Recipe, start: Position
+) -> Iterator[tuple[list[tuple[int, int]], Position, Position]]:
+    epoch, skip = start.epoch, start.batch
+    while True:
+        batches = plan([s.seconds for s in stores], epoch, batch_seconds=recipe.batch_seconds, seed=recipe.seed)
+        for number in range(skip, len(batches)):
+            last = number + 1 == len(batches)
+            after = Position(epoch + 1, 0) if last else Position(epoch, number + 1)
+            yield batches[number], Position(epoch, number), after
+        epoch, skip = epoch + 1, 0
+
+
+def load(
+    stores: Sequence[Store],
+    tokens: Tokens,
+    recipe: Recipe,
+    clips: Sequence[tuple[int, int]],
+    place: Position,
+    after: Position,
+) -> Batch:
+    """Load one batch. What is random in it follows from the recipe's seed and the batch's place alone."""
+    rng = np.random.default_rng([recipe.seed, place.epoch, place.batch, 1])
+    waves = [stores[s].audio(i) for s, i in clips]
+    texts = [stores[s].texts[i] for s, i in clips]
+    languages = [str(stores[s].meta(i).get("language") or recipe.language) for s, i in clips]
+    longest = max(len(wave) for wave in waves)
+    frames = features.frames_for(longest, margin=int(rng.integers(0, recipe.margin + 1)))
+    if rng.random() < recipe.padded_share:
+        frames = features.MAX_FRAMES
+        keep = max(1, int(recipe.batch_seconds // features.MAX_SECONDS))  # the same audio a step, so the same memory
+        chosen = rng.permutation(len(waves))[:keep]
+        waves, texts, languages = ([x[i] for i in chosen] for x in (waves, texts, languages))
+    waveforms = np.zeros((len(waves), frames * features.HOP), dtype=np.float32)
+    for row, wave in zip(waveforms, waves, strict=True):
+        row[: len(wave)] = wave
+    sequences = [tokens.labels(text, language) for text, language in zip(texts, languages, strict=True)]
+    inputs, labels = label_arrays(sequences, len(tokens.prompt(recipe.language)), tokens.eot)
+    letters = [[LETTERS.index(c) + 1 for c in text.lower() if c in LETTERS] for text in texts]
+    letter_rows = np.zeros((len(letters), max(1, *map(len, letters))) if letters else (0, 1), dtype=np.int64)
+    for row, line in zip(letter_rows, letters, strict=True):
+        row[: len(line)] = line
+    return Batch(
+        waveforms=torch.from_numpy(waveforms),
+        inputs=torch.from_numpy(inputs),
+        labels=torch.from_numpy(labels),
+        letters=torch.from_numpy(letter_rows),
+        letter_counts=torch.tensor([len(line) for line in letters]),
+        seconds=sum(map(len, waves)) / audio.SAMPLE_RATE,
+        after=after,
+    )
+
+
+def label_arrays(
+    sequences: Sequence[Sequence[int]], prompt: int, eot: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return decoder inputs and labels, both (B, L) int64, of full sequences: `prompt` tokens, text, <|endoftext|>.
+
+    The labels are the inputs shifted by one, by hand: labels[t] is the token after inputs[t], the prompt's own tokens are
+    IGNORED and <|endoftext|> is learnt. A model given the start token twice scores well in training and badly in use.
+    """
+    length = max(len(sequence) for sequence in sequences) - 1
+    if length > MAX_LABELS:
+        raise RecipeError(f"A clip's text has {length + 1} tokens; Whisper's decoder holds {MAX_LABELS}.")
+    inputs = np.full((len(sequences), length), eot, dtype=np.int64)
+    labels = np.full((len(sequences), length), IGNORED, dtype=np.int64)
+    for row, sequence in enumerate(sequences):
+        size = len(sequence) - 1
+        inputs[row, :size] = sequence[:-1]
+        labels[row, prompt - 1 : size] = sequence[prompt:]
+    return inputs, labels
+
+
+def steps_per_epoch(stores: Sequence[Store], recipe: Recipe) -> int:
+    """Roughly how many batches an epoch has, for display."""
+    return math.ceil(sum(float(s.seconds.sum()) for s in stores) / recipe.batch_seconds)

@@ -1,0 +1,70 @@
+"""Checkpoints: whole directories that appear at once, each a model that any tool loads and a state that training resumes from.
+
+run/checkpoints/000400/
+  model.safetensors, config.json, tokenizer.json ...   a Hugging Face Whisper
+  state.pt                                             optimiser, scaler, CTC head, place in the data, time used
+"""
+
+import dataclasses
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hvisk import files
+from hvisk.train import model as whisper
+from hvisk.train.batches import Position
+from hvisk.train.model import Whisper
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a run stands, besides its weights. seconds: of training so far; audio_seconds: learnt from so far."""
+
+    step: int = 0
+    position: Position = Position()
+    seconds: float = 0.0
+    audio_seconds: float = 0.0
+    skipped: int = 0  # steps left out because their loss was not finite
+    best_cer: float | None = None
+    best_step: int | None = None
+
+
+def save(
+    run: Path, model: Whisper, state: State, optimizer: Any, scaler: Any, about: dict[str, Any], *, keep: int
+) -> Path:
+    """Write the checkpoint of `state.step`, then delete all but the newest `keep` and the best one."""
+    directory = run / "checkpoints" / f"{state.step:06d}"
+    with files.atomic_directory(directory) as temporary:
+        whisper.save(model, temporary, about)
+        torch.save(
+            {
+                "state": dataclasses.asdict(state),
+                "optimizer": optimizer.state_dict(),
+                "scaler": None if scaler is None else scaler.state_dict(),
+                "letters": model.letters.state_dict(),
+            },
+            temporary / "state.pt",
+        )
+    for old in found(run)[:-keep]:
+        if state.best_step is None or old.name != f"{state.best_step:06d}":
+            shutil.rmtree(old)
+    return directory
+
+
+def found(run: Path) -> list[Path]:
+    """Return the whole checkpoints of a run, oldest first; leftovers of a killed write begin with a dot and are not among them."""
+    return sorted(p for p in (run / "checkpoints").glob("[0-9]*") if (p / "state.pt").exists())
+
+
+def restore(directory: Path, model: Whisper, optimizer: Any, scaler: Any) -> State:
+    """Load the optimiser's and the CTC head's state into place; the weights themselves come from `model.load(directory)`."""
+    saved = torch.load(directory / "state.pt", map_location=model.device, weights_only=True)
+    optimizer.load_state_dict(saved["optimizer"])
+    if scaler is not None and saved["scaler"] is not None:
+        scaler.load_state_dict(saved["scaler"])
+    model.letters.load_state_dict(saved["letters"])
+    state = dict(saved["state"])
+    return State(**{**state, "position": Position(**state["position"])})

@@ -1,0 +1,249 @@
+"""Whisper from transformers, with an encoder that takes its input at its own length, in functions.
+
+load / create -> encode -> loss            training
+                 encode -> greedy          evaluation
+                 save                      an ordinary Hugging Face Whisper directory
+"""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from transformers import (
+    DynamicCache,
+    EncoderDecoderCache,
+    GenerationConfig,
+    WhisperConfig,
+    WhisperFeatureExtractor,
+    WhisperForConditionalGeneration,
+)
+
+from hvisk import features, files
+from hvisk.errors import ModelError
+from hvisk.tokens import Tokens
+from hvisk.train import mel as torch_mel
+from hvisk.train.batches import IGNORED, LETTERS, MAX_LABELS, Batch
+from hvisk.train.recipe import Recipe
+
+# A second of speech holds about 15 letters and 5 words; a decoder that writes more than this is looping.
+MAX_TOKENS_PER_SECOND = 25
+
+
+@dataclass(frozen=True)
+class Whisper:
+    """A model with its tokens. `letters` is the head of the auxiliary CTC loss; it lives in checkpoints only."""
+
+    net: Any  # WhisperForConditionalGeneration
+    tokens: Tokens
+    letters: nn.Linear
+
+    @property
+    def mels(self) -> int:
+        return int(self.net.config.num_mel_bins)
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device(self.net.device)
+
+
+def start(recipe: Recipe) -> Whisper:
+    """Return the model a recipe starts from: its base, or random weights in its shape."""
+    torch.manual_seed(recipe.seed)
+    if recipe.base:
+        return load(find(recipe.base), dropout=recipe.dropout, activation_dropout=recipe.activation_dropout)
+    return create(recipe)
+
+
+def find(name: str) -> Path:
+    """Return the directory of a Hugging Face Whisper by path or Hub id, downloading it when it is not cached."""
+    if (Path(name) / "config.json").exists():
+        return Path(name)
+    if name.count("/") != 1 or Path(name).exists() or name.startswith((".", "/")):
+        raise ModelError(f"There is no Whisper model at '{name}'. Accepted: a directory with config.json, or a Hub id.")
+    from hvisk.models import download
+
+    return download(name)
+
+
+def create(recipe: Recipe) -> Whisper:
+    """Random weights in the recipe's shape, with the small character vocabulary of its letters."""
+    tokens = Tokens.small(recipe.letters)
+    config = WhisperConfig(
+        vocab_size=tokens.size,
+        num_mel_bins=recipe.mels,
+        d_model=recipe.width,
+        encoder_layers=recipe.encoder_layers,
+        decoder_layers=recipe.decoder_layers,
+        encoder_attention_heads=recipe.heads,
+        decoder_attention_heads=recipe.heads,
+        encoder_ffn_dim=4 * recipe.width,
+        decoder_ffn_dim=4 * recipe.width,
+        max_source_positions=features.MAX_FRAMES // features.ENCODER_STRIDE,
+        max_target_positions=MAX_LABELS,
+        dropout=recipe.dropout,
+        activation_dropout=recipe.activation_dropout,
+        decoder_start_token_id=tokens.sot,
+        bos_token_id=tokens.eot,
+        eos_token_id=tokens.eot,
+        pad_token_id=tokens.eot,
+        suppress_tokens=None,
+        begin_suppress_tokens=None,
+    )
+    net = WhisperForConditionalGeneration(config)
+    return Whisper(net, tokens, nn.Linear(recipe.width, len(LETTERS) + 1))
+
+
+def load(directory: Path, *, dropout: float = 0.0, activation_dropout: float = 0.0) -> Whisper:
+    """Load a Hugging Face Whisper directory in float32; ModelError where it is none."""
+    if not (directory / "config.json").exists():
+        raise ModelError(f"{directory} holds no config.json. Accepted: a Hugging Face Whisper directory.")
+    config = WhisperConfig.from_pretrained(directory)
+    if config.model_type != "whisper":
+        raise ModelError(f"{directory} holds a '{config.model_type}' model; hvisk trains Whisper models.")
+    config.dropout, config.activation_dropout = dropout, activation_dropout
+    net = WhisperForConditionalGeneration.from_pretrained(directory, config=config, dtype=torch.float32)
+    return Whisper(net, Tokens.load(directory), nn.Linear(config.d_model, len(LETTERS) + 1))
+
+
+def log_mel(waveforms: Tensor, mels: int) -> Tensor:
+    """(B, samples) float32 -> (B, mels, frames) float32 on the same device: the twin of `features.log_mel`."""
+    return torch_mel.log_mel(waveforms, mels)
+
+
+def encode(net: Any, mel: Tensor) -> Tensor:
+    """(B, mels, T) -> (B, T / 2, width): Whisper's encoder, its position table cut to the input's own length.
+
+    transformers' own forward insists on 3000 frames; this one takes any even number up to that, and equals it there.
+    """
+    encoder = net.model.encoder
+    hidden = F.gelu(encoder.conv1(mel))
+    hidden = F.gelu(encoder.conv2(hidden)).transpose(1, 2)
+    hidden = hidden + encoder.embed_positions.weight[: hidden.shape[1]]
+    hidden = F.dropout(hidden, p=encoder.dropout, training=encoder.training)
+    for layer in encoder.layers:
+        output = layer(hidden, attention_mask=None)
+        hidden = output[0] if isinstance(output, tuple) else output
+    return encoder.layer_norm(hidden)  # type: ignore[no-any-return]
+
+
+def loss(
+    model: Whisper, mel: Tensor, batch: Batch, *, label_smoothing: float, ctc_weight: float
+) -> tuple[Tensor, Tensor]:
+    """Return (the loss to descend, the plain cross entropy a token, without gradient), both scalars, float32."""
+    hidden = encode(model.net, mel)
+    decoded = model.net.model.decoder(input_ids=batch.inputs, encoder_hidden_states=hidden).last_hidden_state
+    learnt = batch.labels != IGNORED
+    logits = model.net.proj_out(decoded[learnt]).float()
+    labels = batch.labels[learnt]
+    total = F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+    with torch.no_grad():
+        plain = total.detach() if not label_smoothing else F.cross_entropy(logits, labels)
+    if ctc_weight:
+        log_probabilities = model.letters(hidden).float().log_softmax(-1).transpose(0, 1)
+        lengths = torch.full((len(mel),), hidden.shape[1], dtype=torch.long, device=mel.device)
+        # zero_infinity: a clip with more letters than encoder frames has no CTC path; it still learns by the decoder
+        aligned = F.ctc_loss(log_probabilities, batch.letters, lengths, batch.letter_counts, zero_infinity=True)
+        total = (1 - ctc_weight) * total + ctc_weight * aligned
+    return total, plain
+
+
+@torch.no_grad()
+def greedy(model: Whisper, clips: Sequence[NDArray[np.float32]], *, language: str, margin: int = 0) -> list[list[int]]:
+    """Decode clips of about one length greedily and return each one's text tokens.
+
+    clips: float32 mono 16 kHz; all are padded with silence to the longest one's frames. A clip stops at <|endoftext|> or at
+    MAX_TOKENS_PER_SECOND. Tokens above <|endoftext|> (timestamps and other specials) are never chosen.
+    """
+    net, tokens = model.net, model.tokens
+    frames = features.frames_for(max(map(len, clips)), margin=margin)
+    waveforms = np.zeros((len(clips), frames * features.HOP), dtype=np.float32)
+    for row, clip in zip(waveforms, clips, strict=True):
+        row[: len(clip)] = clip
+    hidden = encode(net, log_mel(torch.from_numpy(waveforms).to(model.device), model.mels))
+    prompt = tokens.prompt(language)
+    ids = torch.tensor([prompt] * len(clips), device=model.device)
+    cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
+    limit = min(MAX_LABELS - len(prompt), MAX_TOKENS_PER_SECOND * frames // features.FRAMES_PER_SECOND)
+    finished = torch.zeros(len(clips), dtype=torch.bool, device=model.device)
+    chosen: list[Tensor] = []
+    for _ in range(limit):
+        decoded = net.model.decoder(
+            input_ids=ids, encoder_hidden_states=hidden, past_key_values=cache, use_cache=True
+        ).last_hidden_state[:, -1]
+        logits = net.proj_out(decoded)
+        logits[:, tokens.eot + 1 :] = -torch.inf
+        following = torch.where(finished, tokens.eot, logits.argmax(-1))
+        finished |= following == tokens.eot
+        if finished.all():
+            break
+        chosen.append(following)
+        ids = following[:, None]
+    rows = torch.stack(chosen, dim=1).tolist() if chosen else [[] for _ in clips]
+    return [row[: row.index(tokens.eot)] if tokens.eot in row else row for row in rows]
+
+
+def transcribe(
+    model: Whisper, clips: Sequence[NDArray[np.float32]], *, language: str, batch_seconds: float = 160.0
+) -> list[list[int]]:
+    """Decode any clips greedily, batched with others of the same padded length; text tokens in the order given."""
+    order = sorted(range(len(clips)), key=lambda i: len(clips[i]))
+    found: list[list[int]] = [[] for _ in clips]
+    group: list[int] = []
+    training = model.net.training
+    model.net.eval()
+    for place, index in enumerate(order):
+        group.append(index)
+        frames = features.frames_for(len(clips[index]))
+        last = place + 1 == len(order)
+        if (
+            last
+            or features.frames_for(len(clips[order[place + 1]])) != frames
+            or (len(group) + 1) * frames > batch_seconds * features.FRAMES_PER_SECOND
+        ):
+            for i, ids in zip(group, greedy(model, [clips[i] for i in group], language=language), strict=True):
+                found[i] = ids
+            group = []
+    model.net.train(training)
+    return found
+
+
+def save(model: Whisper, directory: Path, about: dict[str, Any]) -> None:
+    """Write an ordinary Hugging Face Whisper into an existing directory, with every tokenizer file and hvisk.json.
+
+    about: what the model is: recipe, corpora and their licences, scores. `own_length` tells recognisers not to pad.
+    """
+    tokens = model.tokens
+    net = model.net
+    alignment_heads = getattr(net.generation_config, "alignment_heads", None)  # of a pretrained base: where words lie
+    languages = {f"<|{code}|>": tokens.language(code) for code in tokens.languages()}
+    net.generation_config = GenerationConfig(
+        is_multilingual=True,
+        lang_to_id=languages,
+        task_to_id={"transcribe": tokens.transcribe, "translate": tokens.translate},
+        no_timestamps_token_id=tokens.no_timestamps,
+        decoder_start_token_id=tokens.sot,
+        bos_token_id=tokens.eot,
+        eos_token_id=tokens.eot,
+        pad_token_id=tokens.eot,
+        max_length=MAX_LABELS,
+        suppress_tokens=[],
+        begin_suppress_tokens=[],
+        max_initial_timestamp_index=50,  # 50 x 0.02 s: the first timestamp is within a second
+        language=about.get("language", "da"),
+        task="transcribe",
+        return_timestamps=False,
+        **({"alignment_heads": alignment_heads} if alignment_heads else {}),
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # transformers 5 warns of its own defaults while saving
+        net.save_pretrained(directory)
+    WhisperFeatureExtractor(feature_size=model.mels).save_pretrained(directory)
+    tokens.save(directory)
+    files.write_json(directory / "hvisk.json", {"own_length": True, **about})
