@@ -1,0 +1,175 @@
+"""Where somebody speaks: Silero's voice activity model, and the cutting of a recording into pieces by what it says.
+
+    audio -> speech_probabilities (the network) -> cut (plain arithmetic) -> pieces
+
+The network is Silero VAD v6 (https://github.com/snakers4/silero-vad, MIT), from the wheel of faster-whisper. Losing
+quiet speech is worse than keeping a noise, because a model can answer noise with an empty text: whispered lines are
+lost at the usual threshold of 0.5.
+"""
+
+import functools
+import importlib.util
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from hvisk.audio import SAMPLE_RATE
+from hvisk.errors import ModelError
+
+FRAME = 512  # samples, 32 ms, for each probability: the network knows no other
+CONTEXT = 64  # samples before a frame that the network sees again
+STATE = (1, 1, 128)  # of its LSTM
+BLOCK = 1000  # frames a call: some 10 MB of activations. All at once is no faster
+
+# A minute of white, pink or brown noise at up to 0.2 (root mean square) stays below 0.32; speech as loud as the noise
+# under it has 94 % of its frames above this.
+THRESHOLD = 0.35
+MAX_SECONDS = 28.0  # leaves Whisper's window of 30 s some silence at the end
+TARGET_SECONDS = 10.0
+PAD_SECONDS = 0.3  # before and after speech: soft onsets and endings lie outside of what the network marks
+MAX_GAP_SECONDS = 1.5  # a longer pause always ends a piece
+PAUSE_FRAMES = 4  # 128 ms: the least length of the pauses to cut at; the closure of a "p" is 100
+
+# The network is deaf to a peak below about 1/300 and finds everything above 1/30. A quiet recording is raised to where
+# eSpeak lies at a quarter of full scale; what is fainter than the least step of 16 bits stays silence.
+LEVEL = 0.05  # root mean square of the loud frames
+LOUD_FRAMES = 16  # half a second: shorter clicks and bangs do not count
+LEAST_STEP = 1 / 32768
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A stretch of a recording, in seconds from its start."""
+
+    start: float
+    end: float
+
+
+def pieces(
+    audio: NDArray[np.float32],
+    *,
+    max_seconds: float = MAX_SECONDS,
+    target_seconds: float = TARGET_SECONDS,
+    threshold: float = THRESHOLD,
+) -> list[Piece]:
+    """Return the pieces of a recording (1-D float32, 16 kHz, any length and level) that hold speech; see `cut`."""
+    probabilities = speech_probabilities(_raised(audio))
+    return cut(probabilities, len(audio), max_seconds=max_seconds, target_seconds=target_seconds, threshold=threshold)
+
+
+def speech_probabilities(audio: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the probability of speech, 0 to 1, in each 512 samples of 16 kHz audio; silence fills up the last."""
+    frames = -(-len(audio) // FRAME)
+    padded = np.zeros(CONTEXT + frames * FRAME, dtype=np.float32)
+    padded[CONTEXT : CONTEXT + len(audio)] = audio
+    windows = np.lib.stride_tricks.sliding_window_view(padded, CONTEXT + FRAME)[::FRAME] if frames else padded[:0]
+    h = c = np.zeros(STATE, dtype=np.float32)
+    found = [np.zeros(0, dtype=np.float32)]
+    for start in range(0, frames, BLOCK):
+        block = np.ascontiguousarray(windows[start : start + BLOCK])
+        probabilities, h, c = _network().run(None, {"input": block, "h": h, "c": c})
+        found.append(probabilities.reshape(-1))
+    return np.concatenate(found)
+
+
+def cut(
+    probabilities: NDArray[np.float32],
+    samples: int,
+    *,
+    max_seconds: float = MAX_SECONDS,
+    target_seconds: float = TARGET_SECONDS,
+    threshold: float = THRESHOLD,
+) -> list[Piece]:
+    """Return the pieces to recognise, given one probability for each 512 of the recording's `samples`.
+
+    Every frame at or above `threshold` is in a piece, with PAD_SECONDS around it; at 0 that is the whole recording.
+    Pieces rise, do not overlap, lie inside the recording and hold at most `max_seconds`. Speech that is longer than
+    `target_seconds` is cut at the likeliest pause, and neighbours less than MAX_GAP_SECONDS apart are joined where they
+    fit in it. Only a speaker without a pause gets up to `max_seconds`, and is cut there where the speech is least sure.
+    """
+    if len(probabilities) != -(-samples // FRAME):
+        raise ValueError(
+            f"{samples} samples have {-(-samples // FRAME)} frames, got {len(probabilities)} probabilities"
+        )
+    longest, target, gap = (
+        int(s * SAMPLE_RATE) // FRAME for s in (max_seconds, min(target_seconds, max_seconds), MAX_GAP_SECONDS)
+    )
+    if target < 4:
+        raise ValueError(
+            f"max_seconds and target_seconds must be at least {4 * FRAME / SAMPLE_RATE}, "
+            f"got {max_seconds} and {target_seconds}"
+        )
+    likely = _mean_around(probabilities, PAUSE_FRAMES)
+    joined: list[tuple[int, int]] = []
+    for start, end in _runs(probabilities >= threshold, round(PAD_SECONDS * SAMPLE_RATE / FRAME)):
+        for part in _split(start, end, likely, target, longest):
+            if joined and part[0] - joined[-1][1] <= gap and part[1] - joined[-1][0] <= target:
+                joined[-1] = (joined[-1][0], part[1])
+            else:
+                joined.append(part)
+    return [Piece(start * FRAME / SAMPLE_RATE, min(end * FRAME, samples) / SAMPLE_RATE) for start, end in joined]
+
+
+def _runs(speech: NDArray[np.bool_], pad: int) -> list[tuple[int, int]]:
+    """Return (start, end) of each run of True, widened by `pad` on both sides and joined where they then meet."""
+    wide = (
+        np.convolve(speech, np.ones(2 * pad + 1), mode="full")[pad : pad + len(speech)] > 0 if len(speech) else speech
+    )
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], wide, [False]]).astype(np.int8)))
+    return [(int(start), int(end)) for start, end in zip(edges[::2], edges[1::2], strict=True)]
+
+
+def _split(start: int, end: int, likely: NDArray[np.float64], target: int, longest: int) -> Iterator[tuple[int, int]]:
+    while end - start > target:
+        for reach in (target, longest):
+            # Both sides of a cut keep a quarter of the target. Of equal places the last one: fewer, longer pieces.
+            first, last = start + target // 4, min(start + reach, end - target // 4)
+            at = last - int(np.argmin(likely[first : last + 1][::-1]))
+            if likely[at] < THRESHOLD:
+                break
+        else:
+            if end - start <= longest:
+                break
+        yield start, at
+        start = at
+    yield start, end
+
+
+def _mean_around(values: NDArray[np.float32], width: int) -> NDArray[np.float64]:
+    sums = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
+    at = np.arange(len(values) + 1)  # a cut lies between two frames: at the end of all, too
+    low, high = np.maximum(at - width // 2, 0), np.minimum(at + width // 2, len(values))
+    means: NDArray[np.float64] = (sums[high] - sums[low]) / np.maximum(high - low, 1)
+    return means
+
+
+def _raised(audio: NDArray[np.float32]) -> NDArray[np.float32]:
+    frames = audio[: len(audio) // FRAME * FRAME].reshape(-1, FRAME)
+    loudness = np.sqrt(np.mean(frames**2, axis=1))
+    sounding = loudness[loudness > LEAST_STEP]
+    if not len(sounding):
+        return audio
+    rank = min(LOUD_FRAMES, math.ceil(len(sounding) / 4))  # a single short word is loud for a quarter of its time
+    gain = LEVEL / float(np.partition(sounding, -rank)[-rank])
+    return audio if gain <= 1 else np.clip(audio * np.float32(gain), -1, 1)
+
+
+@functools.cache
+def _network() -> Any:
+    package = importlib.util.find_spec("faster_whisper")  # found, not imported: importing it takes a second
+    folders = package.submodule_search_locations if package else None
+    path = Path(folders[0]) / "assets" / "silero_vad_v6.onnx" if folders else None
+    if path is None or not path.exists():
+        raise ModelError(
+            "Silero's model silero_vad_v6.onnx comes with the package 'faster-whisper', 1.2.1 or later, which is not "
+            "installed. Run: pip install 'faster-whisper>=1.2.1'"
+        )
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1  # its matrices are too small to be shared out
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
