@@ -20,13 +20,14 @@ from rich.table import Table
 from rich.text import Text
 
 import hvisk
+from hvisk import models
 from hvisk.errors import HviskError
 
 GIB = 1 << 30  # bytes
 ENOUGH_MEMORY = 4 * GIB  # torch, a batch and the corpus index of the demo
 ENOUGH_DISK = 5 * GIB  # the environment with torch is 2 GiB, an hour of speech as FLAC 0.06, a checkpoint of tiny 0.5
 HUB_TIMEOUT = 5.0  # seconds
-DEMO_MODEL = Path("runs/demo/model")
+DEMO_MODEL = models.DEFAULT
 
 # What makes matrix products fast, by the names of /proc/cpuinfo, x86 before Arm.
 CPU_FEATURES = {
@@ -106,17 +107,29 @@ def read_cpu(system: str, text: str) -> tuple[str, list[str]]:
     return name, [feature for feature, names in CPU_FEATURES.items() if names & flags]
 
 
-def _cpu() -> Finding:
+def hardware() -> str:
+    """Return this machine's processor in words, as reports and records name it: "AMD EPYC, 2 cores, AVX2 AVX512"."""
+    name, features, cores = _processor()
+    return f"{name}, {cores} cores" + (f", {' '.join(features)}" if features else "")
+
+
+def _processor() -> tuple[str, list[str], int]:
+    """Its name, what it has of CPU_FEATURES (nothing where that cannot be listed), and the cores hvisk may use."""
     system, text = platform.system(), ""
     if system == "Linux":
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     elif system == "Darwin":
         text = subprocess.run(["/usr/sbin/sysctl", "-a"], capture_output=True, text=True, check=False).stdout
     name, features = read_cpu(system, text)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    detail = f"{name or platform.processor() or platform.machine()}, {cores} cores"
-    if not text:
-        return Finding("cpu", "note", f"{detail}; its instructions cannot be listed on {system}")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return name or platform.processor() or platform.machine(), features, cores
+
+
+def _cpu() -> Finding:
+    name, features, cores = _processor()
+    detail = f"{name}, {cores} cores"
+    if platform.system() not in ("Linux", "Darwin"):
+        return Finding("cpu", "note", f"{detail}; its instructions cannot be listed on {platform.system()}")
     if not {"AVX2", "NEON"} & set(features):
         return Finding("cpu", "note", f"{detail}, without AVX2 or NEON: recognising works, slowly")
     return Finding("cpu", "ok", f"{detail}, {' '.join(features)}")

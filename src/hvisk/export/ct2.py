@@ -1,7 +1,7 @@
-"""A Hugging Face Whisper directory -> a CTranslate2 directory that describes itself, and the proof that both say the same.
+"""A Hugging Face Whisper directory -> a CTranslate2 directory that describes itself, and the proof that both agree.
 
-Nothing here needs torch: the weights are read as numpy arrays and laid into CTranslate2's own specification. (CTranslate2
-imports torch by itself where it is installed, to accept tensors too; it is not used.)
+Nothing here needs torch: the weights are read as numpy arrays and laid into CTranslate2's own specification.
+(CTranslate2 imports torch by itself where it is installed, to accept tensors too; it is not used.)
 """
 
 import hashlib
@@ -24,32 +24,36 @@ Quantisation = Literal["int8", "float32"]
 VERSION = 1  # of what convert() writes: raise it when the same source must give another result, and caches follow
 
 _ARCHITECTURE = "WhisperForConditionalGeneration"
+_ENCODER_SIZES = ("encoder_layers", "encoder_attention_heads", "encoder_ffn_dim", "max_source_positions")
+_DECODER_SIZES = ("decoder_layers", "decoder_attention_heads", "decoder_ffn_dim", "max_target_positions")
+_SIZES = ("d_model", "vocab_size", "num_mel_bins", *_ENCODER_SIZES, *_DECODER_SIZES)
+_CONVOLUTION = 3  # frames that each of the encoder's two convolutions looks at
 _NUMPY_TYPES = {"F32": "<f4", "F16": "<f2", "BF16": "<u2", "F64": "<f8"}
 
 
 def convert(source: Path, out: Path, *, quantisation: Quantisation = "int8") -> None:
     """Write the Whisper in `source` to the new directory `out`, which replaces an older one only when it is complete.
 
-    source: config.json, model.safetensors or its numbered parts (float32, float16 or bfloat16), tokenizer files; read if
-    there: generation_config.json, preprocessor_config.json, hvisk.json. out: model.bin, config.json, vocabulary.json,
-    the tokenizer files, preprocessor_config.json, generation_config.json and hvisk.json, which is the source's with
-    `quantisation` and `source_fingerprint` added, and `own_length` false where the source does not say.
+    source: config.json, model.safetensors or its numbered parts (float32, float16 or bfloat16), tokenizer files; read
+    if there: generation_config.json, preprocessor_config.json, hvisk.json. out: model.bin, config.json,
+    vocabulary.json, the tokenizer files, preprocessor_config.json, generation_config.json and hvisk.json, which is the
+    source's with `quantisation` and `source_fingerprint` added, and `own_length` false where the source does not say.
 
-    Raises ModelError for what is no Whisper directory, pickled weights, missing or unexpected tensors, and tokenizer or
-    generation settings that do not fit the weights.
+    Raises ModelError for what is no Whisper directory, pickled weights, missing, unexpected or misshapen tensors, and
+    tokenizer or generation settings that do not fit the weights.
     """
     from ctranslate2.specs import WhisperSpec
 
     config = _whisper_config(source)
     tokens = Tokens.load(source)
-    generation = read_json(source / "generation_config.json") if (source / "generation_config.json").exists() else {}
+    generation = _json(source / "generation_config.json")
     spec = WhisperSpec(
         config["encoder_layers"],
         config["encoder_attention_heads"],
         config["decoder_layers"],
         config["decoder_attention_heads"],
     )
-    _fill(spec, _Weights(source))
+    _fill(spec, _Weights(source, config))
     vocabulary = _vocabulary(source, tokens, rows=len(spec.decoder.embeddings.weight))
     if generation.get("is_multilingual") and "" not in vocabulary:
         raise ModelError(
@@ -65,11 +69,10 @@ def convert(source: Path, out: Path, *, quantisation: Quantisation = "int8") -> 
         tokens.save(directory)
         if generation:
             write_json(directory / "generation_config.json", generation)
-        extractor = source / "preprocessor_config.json"
-        write_json(directory / extractor.name, read_json(extractor) if extractor.exists() else _extractor(config))
-        about = read_json(source / "hvisk.json") if (source / "hvisk.json").exists() else {}
+        extractor = "preprocessor_config.json"
+        write_json(directory / extractor, _json(source / extractor) or _extractor(config))
         added = {"quantisation": quantisation, "source_fingerprint": fingerprint(source)}
-        write_json(directory / "hvisk.json", {"own_length": False, **about, **added})
+        write_json(directory / "hvisk.json", {"own_length": False, **_json(source / "hvisk.json"), **added})
 
 
 def export(
@@ -84,7 +87,7 @@ def export(
     tolerance: float = 0.99,
     force: bool = False,
 ) -> Parity:
-    """Convert `checkpoint` to `out` if, and only if, the result gives the checkpoint's tokens for at least `tolerance` of the clips.
+    """Convert `checkpoint` to `out` if the result gives the checkpoint's tokens for at least `tolerance` of the clips.
 
     reference: the checkpoint's own decoder, float32 mono 16 kHz clips -> text token ids of each. load: makes such a
     decoder of the converted directory (default: hvisk's recogniser). ids: the clips' names. force: write `out` anyhow.
@@ -110,14 +113,14 @@ def export(
 def weight_files(source: Path) -> list[Path]:
     """Return the safetensors files of a Hugging Face model directory, sorted by name; empty where there are none.
 
-    Raises ModelError if the index names a part that is missing.
+    Raises ModelError if the index cannot be read or names a part that is missing.
     """
     if (source / "model.safetensors").exists():
         return [source / "model.safetensors"]
     index = source / "model.safetensors.index.json"
     if not index.exists():
         return []
-    parts = [source / name for name in sorted(set(read_json(index)["weight_map"].values()))]
+    parts = [source / name for name in sorted(set(_json(index).get("weight_map", {}).values()))]
     for part in parts:
         if not part.exists():
             raise ModelError(f"{index} names {part.name}, which is missing. Copy or download the whole model again.")
@@ -133,18 +136,18 @@ def fingerprint(source: Path) -> str:
 class _Weights:
     """The tensors of a checkpoint as float32, each handed out once, so that what is left over can be told."""
 
-    def __init__(self, source: Path) -> None:
+    def __init__(self, source: Path, config: dict[str, Any]) -> None:
         parts = weight_files(source)
         if not parts and any(source.glob("pytorch_model*.bin*")):
             raise ModelError(
-                f"{source} holds pickled weights (pytorch_model.bin) only. Opening a pickle can run any code that is in "
-                "it, so hvisk reads safetensors alone. If you trust the file, convert it where transformers is installed: "
+                f"{source} holds pickled weights (pytorch_model.bin) only. Opening a pickle can run any code in it, so "
+                "hvisk reads safetensors alone. If you trust it, convert it where transformers is installed: "
                 f'python -c "from transformers import {_ARCHITECTURE} as W; d = {str(source)!r}; '
                 'W.from_pretrained(d).save_pretrained(d)"'
             )
         if not parts:
             raise ModelError(f"{source} holds no weights. Needed: model.safetensors, or its parts with their index.")
-        self.source = source
+        self.source, self.config = source, config
         self.left = dict(pair for part in parts for pair in _tensors(part))
 
     def take(self, name: str) -> NDArray[np.float32]:
@@ -153,7 +156,30 @@ class _Weights:
                 f"The weights in {self.source} lack the tensor '{name}' that config.json promises: "
                 "they are cut short, or of another architecture."
             )
+        found, wanted = self.left[name].shape, self._shape(name)
+        if found != wanted:
+            raise ModelError(
+                f"The tensor '{name}' in {self.source} has the shape {found}, and config.json makes it {wanted}: they "
+                "belong to two models. Copy or download the whole model again."
+            )
         return self.left.pop(name)
+
+    def _shape(self, name: str) -> tuple[int, ...]:
+        # CTranslate2 does not look: it reads beyond the end of a tensor that is too small, and answers with noise.
+        side, source = ("encoder", "source") if name.startswith("model.encoder.") else ("decoder", "target")
+        width, inner = self.config["d_model"], self.config[f"{side}_ffn_dim"]
+        shapes = {
+            "conv1.weight": (width, self.config["num_mel_bins"], _CONVOLUTION),
+            "conv2.weight": (width, width, _CONVOLUTION),
+            "embed_positions.weight": (self.config[f"max_{source}_positions"], width),
+            "embed_tokens.weight": (self.config["vocab_size"], width),
+            "proj_out.weight": (self.config["vocab_size"], width),
+            "fc1.weight": (inner, width),
+            "fc1.bias": (inner,),
+            "fc2.weight": (width, inner),
+        }
+        kind = ".".join(name.split(".")[-2:])
+        return shapes.get(kind, (width, width) if kind.endswith("_proj.weight") else (width,))
 
 
 def _whisper_config(source: Path) -> dict[str, Any]:
@@ -164,9 +190,9 @@ def _whisper_config(source: Path) -> dict[str, Any]:
     if not (source / "config.json").exists():
         raise ModelError(
             f"{source} is no Whisper model: it holds no config.json. "
-            "Accepted: a directory that save_pretrained() of a Whisper has written, such as a checkpoint of hvisk train."
+            "Accepted: a directory that a Whisper's save_pretrained() has written, such as a checkpoint of hvisk train."
         )
-    config: dict[str, Any] = read_json(source / "config.json")
+    config = _json(source / "config.json")
     kind = config.get("model_type", "?")
     architecture = (config.get("architectures") or [_ARCHITECTURE])[0]
     if kind != "whisper" or architecture != _ARCHITECTURE:
@@ -175,12 +201,30 @@ def _whisper_config(source: Path) -> dict[str, Any]:
         raise ModelError(
             f"{source} uses the activation '{config['activation_function']}'; CTranslate2's Whisper has gelu."
         )
+    if unclear := [key for key in _SIZES if type(config.get(key)) is not int]:
+        raise ModelError(
+            f"{source / 'config.json'} does not say how large the model is: '{unclear[0]}' is no whole number. "
+            "Copy or download it again."
+        )
     return config
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file, empty where there is no such file."""
+    if not path.exists():
+        return {}
+    try:
+        value = read_json(path)
+    except ValueError as error:  # bytes that are no UTF-8 as well
+        raise ModelError(f"{path} cannot be read as JSON ({error}). Copy or download it again.") from error
+    if not isinstance(value, dict):
+        raise ModelError(f"{path} holds no JSON object. Copy or download it again.")
+    return value
 
 
 def _tensors(path: Path) -> Iterator[tuple[str, NDArray[np.float32]]]:
     try:
-        entries = safetensors.deserialize(path.read_bytes())
+        entries = safetensors.deserialize(path.read_bytes())  # type: ignore[no-untyped-call]
     except safetensors.SafetensorError as error:
         raise ModelError(f"{path} cannot be read as safetensors ({error}). Copy or download it again.") from error
     for name, entry in entries:
@@ -220,7 +264,8 @@ def _fill(spec: Any, weights: _Weights) -> None:
     embedding = weights.take("model.decoder.embed_tokens.weight")
     spec.decoder.embeddings.weight = embedding
     # Hugging Face leaves a tied projection out of the file; where it is there, it counts, whatever config.json says.
-    spec.decoder.projection.weight = weights.left.pop("proj_out.weight", embedding)
+    untied = "proj_out.weight" in weights.left
+    spec.decoder.projection.weight = weights.take("proj_out.weight") if untied else embedding
     if weights.left:
         names = sorted(weights.left)
         raise ModelError(
@@ -250,8 +295,8 @@ def _vocabulary(source: Path, tokens: Tokens, rows: int) -> list[str]:
     if sorted(by_id) != list(range(rows)):
         gap = next(i for i in range(max(*by_id, rows) + 1) if (i in by_id) != (i < rows))
         raise ModelError(
-            f"The tokenizer in {source} does not fit the weights: {len(by_id)} tokens for {rows} rows of the embedding, "
-            f"and id {gap} is the first that only one of them has. Both must come from the same training."
+            f"The tokenizer in {source} does not fit the weights: {len(by_id)} tokens for {rows} rows of the embedding; "
+            f"id {gap} is the first that only one of them has. Both must come from the same training."
         )
     return [by_id[index] for index in range(rows)]
 
@@ -273,11 +318,16 @@ def _set_decoding(
     decoding.alignment_heads = settings.get("alignment_heads") or [
         [layer, head] for layer in range(layers // 2, layers) for head in range(heads)
     ]
+    if not all(0 <= layer < layers and 0 <= head < heads for layer, head in decoding.alignment_heads):
+        raise ModelError(
+            f"generation_config.json in {source} names alignment heads that the decoder lacks: it has {layers} layers of "
+            f"{heads} heads. Take 'alignment_heads' out of that file, or correct it."
+        )
     for name in ("suppress_ids", "suppress_ids_begin", "lang_ids"):
-        beyond = [index for index in getattr(decoding, name) if index >= tokens.size]
+        beyond = [index for index in getattr(decoding, name) if not 0 <= index < tokens.size]
         if beyond:
             raise ModelError(
-                f"generation_config.json in {source} names token {beyond[0]} ({name}), but the vocabulary ends at "
+                f"generation_config.json in {source} names token {beyond[0]} ({name}), but the vocabulary has 0 to "
                 f"{tokens.size - 1}: it belongs to another vocabulary. Trim the model again, or correct that file."
             )
 
@@ -303,4 +353,5 @@ def _recogniser(directory: Path) -> Decode:
     from hvisk.recogniser.engine import Recogniser
 
     recogniser = Recogniser.load(directory)
-    return lambda clips: [list(result.tokens) for result in recogniser.recognise(clips)]
+    language = str(recogniser.about.get("language", "da"))
+    return lambda clips: [list(result.tokens) for result in recogniser.recognise(clips, language=language)]
