@@ -17,7 +17,8 @@ def mask(mel: Tensor, *, time_masks: int, time_width: int, frequency_masks: int,
     ):
         positions = torch.arange(size, device=mel.device)
         for _ in range(count):
-            length = torch.rand(batch, 1, device=mel.device) * min(width, size)
-            start = torch.rand(batch, 1, device=mel.device) * (size - length)
+            # Whole cells: a start between two cells would never hide the first one.
+            length = (torch.rand(batch, 1, device=mel.device) * (min(width, size) + 1)).floor()
+            start = (torch.rand(batch, 1, device=mel.device) * (size - length + 1)).floor()
             hidden |= ((positions >= start) & (positions < start + length)).view(shape)
     return torch.where(hidden, mel.mean(dim=(1, 2), keepdim=True), mel)

@@ -1,13 +1,14 @@
-"""From corpora to batches: a plan that depends on (seed, epoch) alone, and batches that depend on their place in it alone.
+"""From corpora to batches: a plan that follows from (seed, epoch) alone, batches that follow from their place in it.
 
-    stores -> plan(epoch): lists of (store, clip) close in length -> load(place): waveforms and labels -> Batch
+    stores -> select: what can be learnt -> plan(epoch): lists of (store, clip) close in length
+           -> load(place): waveforms and labels -> Batch
 
 Whoever knows the epoch and the number of batches already taken knows everything: resuming reads nothing again.
 """
 
-import math
+import json
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,9 +42,9 @@ class Position:
 class Batch:
     """B clips padded with silence to the same frames.
 
-    waveforms: (B, frames * HOP) float32. inputs, labels: (B, L) int64, labels shifted one to the left and IGNORED in the prompt
-    and after <|endoftext|>. letters: (B, C) int64 for the CTC loss, 0 after the end. seconds: of audio, padding left out.
-    after: the position once this batch is taken.
+    waveforms: (B, frames * HOP) float32. inputs, labels: (B, L) int64, labels shifted one to the left and IGNORED in
+    the prompt and after <|endoftext|>. letters: (B, C) int64 for the CTC loss, 0 after the end. seconds: of audio,
+    padding left out. after: the position once this batch is taken.
     """
 
     waveforms: Tensor
@@ -56,7 +57,7 @@ class Batch:
 
 
 def open_corpora(recipe: Recipe) -> tuple[list[Store], Store]:
-    """Open the training and the validation corpora; RecipeError when they share clips, CorpusError when one is missing."""
+    """Open the training corpora and the validation corpus; RecipeError when they share clips, CorpusError for none."""
     stores = [Store.open(Path(path)) for path in recipe.train]
     validation = Store.open(Path(recipe.validation))
     known = set(validation.ids)
@@ -64,10 +65,52 @@ def open_corpora(recipe: Recipe) -> tuple[list[Store], Store]:
         shared = known.intersection(store.ids)
         if shared:
             raise RecipeError(
-                f"{len(shared)} clips of the validation corpus {recipe.validation} are in the training corpus {path} too "
-                f"(the first: {min(shared)}). Validation would be flattering; prepare disjoint splits."
+                f"{len(shared)} clips of the validation corpus {recipe.validation} are in the training corpus {path} "
+                f"too (the first: {min(shared)}). Validation would be flattering; prepare disjoint splits."
             )
     return stores, validation
+
+
+def languages(store: Store, recipe: Recipe) -> list[str]:
+    """The language of each clip: its own, as its metadata says, else the recipe's."""
+    return [str(json.loads(meta).get("language") or recipe.language) for meta in store.table["meta"].to_pylist()]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What is learnt. clips: the indices of the clips, one array a store; left_out: the other clips' ids by reason."""
+
+    clips: list[NDArray[np.int64]]
+    left_out: dict[str, list[str]]
+
+
+def select(stores: Sequence[Store], tokens: Tokens, recipe: Recipe) -> Selection:
+    """Leave out, before training begins, the clips that would stop it in the middle of the night.
+
+    They are those whose text does not fit into Whisper's decoder, and those in a language that the vocabulary lacks.
+    RecipeError when none is left, ModelError when the recipe's own language is unknown.
+    """
+    room = MAX_LABELS + 1 - len(tokens.labels("", recipe.language))
+    known = set(tokens.languages())
+    clips: list[NDArray[np.int64]] = []
+    left_out: dict[str, list[str]] = {}
+    for store in stores:
+        kept: list[int] = []
+        for index, (text, language) in enumerate(zip(store.texts, languages(store, recipe), strict=True)):
+            if language not in known:
+                left_out.setdefault(f"the vocabulary has no language '{language}'", []).append(store.ids[index])
+            # A token is a byte at least, a space in front included: most texts need not be split to know that they fit.
+            elif len(text.encode()) >= room and len(tokens.encode(text)) > room:
+                left_out.setdefault(f"the text has more than {room} tokens", []).append(store.ids[index])
+            else:
+                kept.append(index)
+        clips.append(np.array(kept, dtype=np.int64))
+    if not any(map(len, clips)):
+        reasons = "; ".join(f"{reason}: {len(ids)} clips" for reason, ids in left_out.items())
+        raise RecipeError(
+            f"No clip in {', '.join(recipe.train)} can be learnt ({reasons}). Name another corpus or base."
+        )
+    return Selection(clips, left_out)
 
 
 def plan(
@@ -79,9 +122,9 @@ def plan(
     """
     rng = np.random.default_rng([seed, epoch])
     clips = [(s, i) for s, lengths in enumerate(seconds) for i in range(len(lengths))]
-    lengths = np.concatenate([np.asarray(x) for x in seconds]) if seconds else np.zeros(0)
+    lengths = np.concatenate(seconds)
     order = rng.permutation(len(clips))
-    together = max(1, int(BATCHES_SORTED_TOGETHER * batch_seconds / max(float(lengths.mean()), 0.1)))
+    together = max(1, int(BATCHES_SORTED_TOGETHER * batch_seconds / float(lengths.mean())))
     batches: list[list[tuple[int, int]]] = []
     for first in range(0, len(order), together):
         group = order[first : first + together]
@@ -96,11 +139,13 @@ def plan(
     return [batches[i] for i in rng.permutation(len(batches))]
 
 
-def stream(stores: Sequence[Store], tokens: Tokens, recipe: Recipe, start: Position) -> Iterator[Batch]:
-    """Yield batches without end from `start` on, loaded ahead in threads (soundfile decodes without the interpreter lock)."""
+def stream(
+    stores: Sequence[Store], selection: Selection, tokens: Tokens, recipe: Recipe, start: Position
+) -> Generator[Batch, None, None]:
+    """Yield batches without end from `start` on, loaded ahead in threads (soundfile decodes without Python's lock)."""
     with ThreadPoolExecutor(recipe.loader_threads, thread_name_prefix="hvisk-loader") as pool:
         ahead: deque[Future[Batch]] = deque()
-        places = _places(stores, recipe, start)
+        places = _places(stores, selection, recipe, start)
         try:
             while True:
                 while len(ahead) < 2 * recipe.loader_threads + 1:
@@ -112,15 +157,17 @@ def stream(stores: Sequence[Store], tokens: Tokens, recipe: Recipe, start: Posit
 
 
 def _places(
-    stores: Sequence[Store], recipe: Recipe, start: Position
+    stores: Sequence[Store], selection: Selection, recipe: Recipe, start: Position
 ) -> Iterator[tuple[list[tuple[int, int]], Position, Position]]:
+    lengths = [store.seconds[clips] for store, clips in zip(stores, selection.clips, strict=True)]
     epoch, skip = start.epoch, start.batch
     while True:
-        batches = plan([s.seconds for s in stores], epoch, batch_seconds=recipe.batch_seconds, seed=recipe.seed)
+        batches = plan(lengths, epoch, batch_seconds=recipe.batch_seconds, seed=recipe.seed)
         for number in range(skip, len(batches)):
             last = number + 1 == len(batches)
             after = Position(epoch + 1, 0) if last else Position(epoch, number + 1)
-            yield batches[number], Position(epoch, number), after
+            clips = [(s, int(selection.clips[s][i])) for s, i in batches[number]]
+            yield clips, Position(epoch, number), after
         epoch, skip = epoch + 1, 0
 
 
@@ -145,14 +192,14 @@ def load(
         chosen = rng.permutation(len(waves))[:keep]
         waves, texts, languages = ([x[i] for i in chosen] for x in (waves, texts, languages))
     waveforms = np.zeros((len(waves), frames * features.HOP), dtype=np.float32)
-    for row, wave in zip(waveforms, waves, strict=True):
-        row[: len(wave)] = wave
+    for i, wave in enumerate(waves):
+        waveforms[i, : len(wave)] = wave
     sequences = [tokens.labels(text, language) for text, language in zip(texts, languages, strict=True)]
     inputs, labels = label_arrays(sequences, len(tokens.prompt(recipe.language)), tokens.eot)
     letters = [[LETTERS.index(c) + 1 for c in text.lower() if c in LETTERS] for text in texts]
-    letter_rows = np.zeros((len(letters), max(1, *map(len, letters))) if letters else (0, 1), dtype=np.int64)
-    for row, line in zip(letter_rows, letters, strict=True):
-        row[: len(line)] = line
+    letter_rows = np.zeros((len(letters), max(1, *map(len, letters))), dtype=np.int64)
+    for i, line in enumerate(letters):
+        letter_rows[i, : len(line)] = line
     return Batch(
         waveforms=torch.from_numpy(waveforms),
         inputs=torch.from_numpy(inputs),
@@ -169,12 +216,13 @@ def label_arrays(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return decoder inputs and labels, both (B, L) int64, of full sequences: `prompt` tokens, text, <|endoftext|>.
 
-    The labels are the inputs shifted by one, by hand: labels[t] is the token after inputs[t], the prompt's own tokens are
-    IGNORED and <|endoftext|> is learnt. A model given the start token twice scores well in training and badly in use.
+    The labels are the inputs shifted by one, by hand: labels[t] is the token after inputs[t], the prompt's own tokens
+    are IGNORED and <|endoftext|> is learnt. A model given the start token twice scores well in training and badly in
+    use. ValueError for more than MAX_LABELS inputs.
     """
     length = max(len(sequence) for sequence in sequences) - 1
     if length > MAX_LABELS:
-        raise RecipeError(f"A clip's text has {length + 1} tokens; Whisper's decoder holds {MAX_LABELS}.")
+        raise ValueError(f"{length} decoder inputs; Whisper's decoder has {MAX_LABELS} positions")
     inputs = np.full((len(sequences), length), eot, dtype=np.int64)
     labels = np.full((len(sequences), length), IGNORED, dtype=np.int64)
     for row, sequence in enumerate(sequences):
@@ -182,8 +230,3 @@ def label_arrays(
         inputs[row, :size] = sequence[:-1]
         labels[row, prompt - 1 : size] = sequence[prompt:]
     return inputs, labels
-
-
-def steps_per_epoch(stores: Sequence[Store], recipe: Recipe) -> int:
-    """Roughly how many batches an epoch has, for display."""
-    return math.ceil(sum(float(s.seconds.sum()) for s in stores) / recipe.batch_seconds)

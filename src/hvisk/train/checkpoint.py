@@ -1,4 +1,4 @@
-"""Checkpoints: whole directories that appear at once, each a model that any tool loads and a state that training resumes from.
+"""Checkpoints: whole directories that appear at once, each a model for any tool and a state that training resumes from.
 
 run/checkpoints/000400/
   model.safetensors, config.json, tokenizer.json ...   a Hugging Face Whisper
@@ -7,7 +7,7 @@ run/checkpoints/000400/
 
 import dataclasses
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ class State:
     """Where a run stands, besides its weights. seconds: of training so far; audio_seconds: learnt from so far."""
 
     step: int = 0
-    position: Position = Position()
+    position: Position = field(default_factory=Position)
     seconds: float = 0.0
     audio_seconds: float = 0.0
     skipped: int = 0  # steps left out because their loss was not finite
@@ -49,19 +49,29 @@ def save(
             temporary / "state.pt",
         )
     for old in found(run)[:-keep]:
-        if state.best_step is None or old.name != f"{state.best_step:06d}":
-            shutil.rmtree(old)
+        if int(old.name) != state.best_step:
+            # Under another name first: killed in the middle, the rest of it is no checkpoint.
+            shutil.rmtree(old.rename(old.with_name(f".{old.name}.old")))
     return directory
 
 
 def found(run: Path) -> list[Path]:
-    """Return the whole checkpoints of a run, oldest first; leftovers of a killed write begin with a dot and are not among them."""
-    return sorted(p for p in (run / "checkpoints").glob("[0-9]*") if (p / "state.pt").exists())
+    """Return the whole checkpoints of a run, oldest first."""
+    whole = (p for p in (run / "checkpoints").glob("[0-9]*") if p.name.isdecimal() and (p / "state.pt").exists())
+    return sorted(whole, key=lambda path: int(path.name))
+
+
+def sweep(run: Path) -> None:
+    """Delete what a killed process left half written or half deleted: it may be as large as a checkpoint."""
+    for path in [*run.glob(".*"), *run.glob("*/.*")]:
+        if ".partial" in path.suffixes or path.suffix == ".old":
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def restore(directory: Path, model: Whisper, optimizer: Any, scaler: Any) -> State:
-    """Load the optimiser's and the CTC head's state into place; the weights themselves come from `model.load(directory)`."""
-    saved = torch.load(directory / "state.pt", map_location=model.device, weights_only=True)
+    """Load the optimiser's and the CTC head's state into place; the weights come from `model.load(directory)`."""
+    # To the CPU, whence each goes to its parameter's device; AdamW's step counts belong here and are slow elsewhere.
+    saved = torch.load(directory / "state.pt", map_location="cpu", weights_only=True)
     optimizer.load_state_dict(saved["optimizer"])
     if scaler is not None and saved["scaler"] is not None:
         scaler.load_state_dict(saved["scaler"])

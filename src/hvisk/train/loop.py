@@ -2,16 +2,18 @@
 
     open the corpora -> the model -> (resume) -> measure before step 1 -> step, step, ... evaluate, save -> finish
 
-A run directory tells all: recipe.json, log.jsonl (one line a measurement), predictions/, checkpoints/, and model/ at the end.
+A run directory tells all: recipe.json, log.jsonl (one line a measurement), predictions/, checkpoints/, and in the end
+model/, which is the best checkpoint by CER on the validation clips.
 """
 
 import contextlib
 import dataclasses
 import json
+import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from rich.console import Console
 
 from hvisk import __version__, files, metrics
@@ -33,6 +36,10 @@ from hvisk.train.progress import Progress
 from hvisk.train.recipe import Recipe
 
 NON_FINITE_IN_A_ROW = 20  # after so many skipped steps the run is beyond repair by itself
+
+# What may differ between two calls of one run: where things lie, and what leaves the weights as they are. The corpora's
+# fingerprints are compared instead of their paths.
+FREE = ("out", "train", "validation", "keep_checkpoints", "loader_threads")
 
 
 @dataclass(frozen=True)
@@ -54,13 +61,15 @@ def train(recipe: Recipe, console: Console) -> Outcome:
     run = Path(recipe.out)
     stores, validation = batches.open_corpora(recipe)
     claim(run, recipe, stores, validation)
+    checkpoint.sweep(run)
 
-    chosen = precision.choose()
-    if recipe.precision != "auto":
-        chosen = replace(chosen, dtype=recipe.precision, why="as the recipe says")
+    chosen = precision.choose(recipe.precision)
+    AcceleratorState._reset_state()  # it remembers the format of an earlier run in this process and insists on it
     accelerator = Accelerator(
         mixed_precision="no" if chosen.dtype == "fp32" else chosen.dtype, cpu=chosen.device == "cpu"
     )
+    if accelerator.num_processes > 1:
+        raise HviskError("Training runs in one process, on one device. Start it without accelerate launch or torchrun.")
     resumed = checkpoint.found(run)
     if resumed:
         dropout = {"dropout": recipe.dropout, "activation_dropout": recipe.activation_dropout}
@@ -79,12 +88,16 @@ def train(recipe: Recipe, console: Console) -> Outcome:
     )
     state = checkpoint.restore(resumed[-1], model, optimizer, accelerator.scaler) if resumed else State()
     about = describe(recipe, stores, model)
-    clips = validation_clips(validation, recipe)
+    clips = some_clips(validation, recipe.validation_clips)
+    selection = batches.select(stores, model.tokens, recipe)
 
+    hours = sum(float(s.seconds[i].sum()) for s, i in zip(stores, selection.clips, strict=True)) / 3600
     console.print(
-        f"[bold]{run}[/]: {sum(p.numel() for p in model.net.parameters()) / 1e6:.1f} M parameters, "
-        f"{sum(float(s.seconds.sum()) for s in stores) / 3600:.2f} h of speech, {chosen.device} in {chosen.dtype} ({chosen.why})"
+        f"[bold]{run}[/]: {about['parameters'] / 1e6:.1f} M parameters, {hours:.2f} h of speech, "
+        f"{chosen.device} in {chosen.dtype} ({chosen.why})"
     )
+    for reason, ids in selection.left_out.items():
+        console.print(f"{len(ids)} clips are left out: {reason} (the first: {ids[0]})", markup=False)
     log = Log(run / "log.jsonl")
     if resumed:
         console.print(f"Resuming at step {state.step}, {state.seconds / 60:.1f} minutes in.")
@@ -94,15 +107,15 @@ def train(recipe: Recipe, console: Console) -> Outcome:
         before = evaluate(model, validation, clips, recipe, run, state, console)
         log.write(state, before, loss=None)
 
-    after, failures = before, 0
+    failures = 0
     losses: list[torch.Tensor] = []
-    stream = batches.stream(stores, model.tokens, recipe, state.position)
+    stream = batches.stream(stores, selection, model.tokens, recipe, state.position)
     with (
         Progress(state, share_used(recipe, state), console) as progress,
         interruptible() as interrupted,
         contextlib.closing(stream),
     ):
-        while share_used(recipe, state) < 1 and not interrupted.is_set():
+        while share_used(recipe, state) < 1:
             began = time.perf_counter()
             batch = next(stream)
 
@@ -127,16 +140,16 @@ def train(recipe: Recipe, console: Console) -> Outcome:
             finite = bool(torch.isfinite(total))
             if finite:
                 accelerator.backward(total)
-                accelerator.clip_grad_norm_(parameters, recipe.clip_norm)
+                norm = accelerator.clip_grad_norm_(parameters, recipe.clip_norm)
+                # One NaN here would become every weight. A scaler looks for itself, and lowers its scale when it finds one.
+                finite = accelerator.scaler is not None or bool(torch.isfinite(norm))
+            if finite:
                 optimizer.step()
                 losses.append(plain)
             optimizer.zero_grad(set_to_none=True)
             failures = 0 if finite else failures + 1
             if failures >= NON_FINITE_IN_A_ROW:
-                raise HviskError(
-                    f"The loss was not finite {failures} steps in a row (last at step {state.step}). Lower learning_rate "
-                    f"(now {recipe.learning_rate}) or set precision=fp32; the last checkpoint is in {run / 'checkpoints'}."
-                )
+                raise HviskError(beyond_repair(recipe, state, failures))
             state = replace(
                 state,
                 step=state.step + 1,
@@ -149,55 +162,69 @@ def train(recipe: Recipe, console: Console) -> Outcome:
             # ------------------------------------------------------------------ end of the step
 
             done = share_used(recipe, state) >= 1
+            score: metrics.Score | None = None
             if state.step % recipe.evaluate_every == 0 or done:
-                after = evaluate(model, validation, clips, recipe, run, state, console)
-                log.write(state, after, loss=mean(losses))
+                score = evaluate(model, validation, clips, recipe, run, state, console)
+                log.write(state, score, loss=mean(losses))
                 losses.clear()
-                if after.cer is not None and (state.best_cer is None or after.cer <= state.best_cer):
-                    state = replace(state, best_cer=after.cer, best_step=state.step)
+                if score.cer is not None and (state.best_cer is None or score.cer <= state.best_cer):
+                    state = replace(state, best_cer=score.cer, best_step=state.step)
             new_best = state.best_step == state.step
-            if state.step % recipe.checkpoint_every == 0 or done or new_best or interrupted.is_set():
-                scored = {**about, "step": state.step, "validation": after.to_dict()}
+            stop = interrupted.is_set()
+            if state.step % recipe.checkpoint_every == 0 or done or new_best or stop:
+                scored = {**about, "step": state.step, "validation": score.to_dict() if score else None}
                 checkpoint.save(run, model, state, optimizer, accelerator.scaler, scored, keep=recipe.keep_checkpoints)
+            if stop:
+                break
 
     finished = share_used(recipe, state) >= 1
     if not finished:
         console.print(f"Stopped at step {state.step}; saved. The same command goes on from here.")
-        return Outcome(checkpoint.found(run)[-1], state, before, after, finished=False)
+        return Outcome(checkpoint.found(run)[-1], state, before, log.last_score(), finished=False)
     best = f"{state.best_step if state.best_step is not None else state.step:06d}"
     publish(run / "checkpoints" / best, run / "model")
     return Outcome(run / "model", state, before, log.score_at(int(best)), finished=True)
 
 
 def claim(run: Path, recipe: Recipe, stores: list[Store], validation: Store) -> None:
-    """Write recipe.json with the corpora's fingerprints, or refuse a directory that another recipe or other data claimed."""
-    resolved = {
+    """Write recipe.json with the corpora's fingerprints, or refuse a directory where another recipe or other data began."""
+    resolved: dict[str, Any] = {
         "recipe": dataclasses.asdict(recipe) | {"train": list(recipe.train)},
         "corpora": {s.path.as_posix(): s.fingerprint for s in [*stores, validation]},
         "hvisk": __version__,
     }
     path = run / "recipe.json"
-    if path.exists():
+    if path.exists() and (run / "log.jsonl").exists():  # before its first measurement a run has nothing to lose
         earlier = files.read_json(path)
-        keys = sorted(k for k in resolved["recipe"] if earlier["recipe"].get(k) != resolved["recipe"][k])
-        if keys or earlier["corpora"] != resolved["corpora"]:
-            what = f"another recipe ({', '.join(keys)} differ)" if keys else "other corpora (their fingerprints differ)"
-            raise RecipeError(f"{run} holds a run with {what}. Choose another out=, or delete it.")
+        now = {k: v for k, v in resolved["recipe"].items() if k not in FREE}
+        other = [
+            f"{k} = {earlier['recipe'].get(k)!r}, now {v!r}" for k, v in now.items() if earlier["recipe"].get(k) != v
+        ]
+        if list(earlier["corpora"].values()) != list(resolved["corpora"].values()):
+            other.append("other corpora (their fingerprints differ)")
+        if other:
+            raise RecipeError(f"{run} holds another run: {'; '.join(other)}. Choose another out=, or delete it.")
     files.write_json(path, resolved)
 
 
 def describe(recipe: Recipe, stores: list[Store], model: Whisper) -> dict[str, Any]:
-    """What goes into hvisk.json beside the weights."""
+    """What goes into hvisk.json beside the weights.
+
+    base_corpora: what the base had learnt from; its licences hold for what is made of it too.
+    """
+    own = [
+        {k: s.manifest[k] for k in ("name", "licence", "clips", "seconds", "speakers", "fingerprint")} for s in stores
+    ]
+    fingerprints = {corpus["fingerprint"] for corpus in own}
     return {
         "hvisk": __version__,
         "language": recipe.language,
         "base": recipe.base,
         "parameters": sum(p.numel() for p in model.net.parameters()),
         "recipe": dataclasses.asdict(recipe) | {"train": list(recipe.train)},
-        "corpora": [
-            {k: s.manifest[k] for k in ("name", "licence", "clips", "seconds", "speakers", "fingerprint")}
-            for s in stores
-        ],
+        "corpora": own,
+        # A resumed model says that it has learnt from the run's own corpora already.
+        "base_corpora": [corpus for corpus in model.corpora if corpus.get("fingerprint") not in fingerprints],
     }
 
 
@@ -210,21 +237,22 @@ def share_used(recipe: Recipe, state: State) -> float:
 def learning_rate(recipe: Recipe, share: float) -> float:
     """Linear warm-up over the first `warmup` of the budget, then linear decay to zero at its end."""
     if share < recipe.warmup:
-        return recipe.learning_rate * max(share, 1e-3) / recipe.warmup
+        return recipe.learning_rate * min(1.0, max(share, 1e-3) / recipe.warmup)
     return recipe.learning_rate * max(0.0, 1 - share) / (1 - recipe.warmup)
 
 
-def validation_clips(validation: Store, recipe: Recipe) -> list[int]:
-    """A fixed choice of validation clips: the same ones in every run on this corpus."""
-    order = np.random.default_rng(0).permutation(len(validation))
-    return sorted(int(i) for i in order[: recipe.validation_clips])
+def some_clips(store: Store, count: int) -> list[int]:
+    """A fixed choice of so many clips, or of all where there are fewer: the same ones in every run on this corpus."""
+    order = np.random.default_rng(0).permutation(len(store))
+    return sorted(int(i) for i in order[:count])
 
 
 def evaluate(
     model: Whisper, validation: Store, clips: list[int], recipe: Recipe, run: Path, state: State, console: Console
 ) -> metrics.Score:
-    """Decode the validation clips for real, keep the raw predictions, print the score and one sample."""
-    found = whisper.transcribe(model, [validation.audio(i) for i in clips], language=recipe.language)
+    """Decode the validation clips for real, each in its language; keep the raw predictions, print score and a sample."""
+    spoken = batches.languages(validation, recipe)
+    found = whisper.transcribe(model, [validation.audio(i) for i in clips], language=[spoken[i] for i in clips])
     texts = [model.tokens.decode(ids) for ids in found]
     lines = [
         {
@@ -251,18 +279,28 @@ def evaluate(
     return score
 
 
+def beyond_repair(recipe: Recipe, state: State, failures: int) -> str:
+    """What to tell somebody whose run has come apart."""
+    saved = checkpoint.found(Path(recipe.out))
+    weights = f", and --set base={saved[-1]} to go on from the last checkpoint's weights" if saved else ""
+    return (
+        f"The loss or its gradient was not finite {failures} steps in a row (last at step {state.step}). Train with a "
+        f"learning_rate below {recipe.learning_rate}, or with precision=fp32: --set out=ANOTHER{weights}."
+    )
+
+
 def publish(best: Path, model: Path) -> None:
     """Copy the best checkpoint, without the training state, to its final place."""
     with files.atomic_directory(model) as temporary:
         for file in best.iterdir():
             if file.name != "state.pt":
-                (temporary / file.name).write_bytes(file.read_bytes())
+                shutil.copyfile(file, temporary / file.name)
 
 
 def move(batch: Batch, device: torch.device) -> Batch:
     """The same batch with its tensors on `device`."""
-    tensors = {f.name: getattr(batch, f.name) for f in dataclasses.fields(batch)}
-    return Batch(**{k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in tensors.items()})
+    tensors: dict[str, Any] = {k: v.to(device) for k, v in vars(batch).items() if isinstance(v, torch.Tensor)}
+    return replace(batch, **tensors)
 
 
 def mean(losses: list[torch.Tensor]) -> float | None:
@@ -280,14 +318,12 @@ def interruptible() -> Iterator[threading.Event]:
     if threading.current_thread() is not threading.main_thread():
         yield event  # signals reach the main thread only
         return
-    previous: dict[int, Callable[..., Any] | int | None] = {}
 
     def stop(number: int, frame: object) -> None:
         event.set()
         signal.signal(signal.SIGINT, signal.default_int_handler)  # a second Ctrl-C ends at once
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        previous[number] = signal.signal(number, stop)
+    previous = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield event
     finally:
@@ -322,6 +358,9 @@ class Log:
 
     def first_score(self) -> metrics.Score:
         return _score(self.lines()[0])
+
+    def last_score(self) -> metrics.Score:
+        return _score(self.lines()[-1])
 
     def score_at(self, step: int) -> metrics.Score:
         return _score(next(line for line in reversed(self.lines()) if line["step"] == step))

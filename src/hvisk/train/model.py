@@ -5,8 +5,10 @@ load / create -> encode -> loss            training
                  save                      an ordinary Hugging Face Whisper directory
 """
 
+import contextlib
+import inspect
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import (
     DynamicCache,
@@ -24,8 +27,10 @@ from transformers import (
     WhisperFeatureExtractor,
     WhisperForConditionalGeneration,
 )
+from transformers.models.whisper.modeling_whisper import WhisperDecoder
+from transformers.utils import logging as transformers_logging
 
-from hvisk import features, files
+from hvisk import features, files, models
 from hvisk.errors import ModelError
 from hvisk.tokens import Tokens
 from hvisk.train import mel as torch_mel
@@ -35,14 +40,21 @@ from hvisk.train.recipe import Recipe
 # A second of speech holds about 15 letters and 5 words; a decoder that writes more than this is looping.
 MAX_TOKENS_PER_SECOND = 25
 
+# What the decoder calls its cache: transformers 5.24 renamed it and drops the old name in 5.40.
+_CACHE = "cache" if "cache" in inspect.signature(WhisperDecoder.forward).parameters else "past_key_values"
+
 
 @dataclass(frozen=True)
 class Whisper:
-    """A model with its tokens. `letters` is the head of the auxiliary CTC loss; it lives in checkpoints only."""
+    """A model with its tokens. `letters` is the head of the auxiliary CTC loss; it lives in checkpoints only.
+
+    corpora: what the weights have learnt from, with licences, as their hvisk.json says; empty where nothing is said.
+    """
 
     net: Any  # WhisperForConditionalGeneration
     tokens: Tokens
     letters: nn.Linear
+    corpora: tuple[dict[str, Any], ...] = ()
 
     @property
     def mels(self) -> int:
@@ -57,19 +69,9 @@ def start(recipe: Recipe) -> Whisper:
     """Return the model a recipe starts from: its base, or random weights in its shape."""
     torch.manual_seed(recipe.seed)
     if recipe.base:
-        return load(find(recipe.base), dropout=recipe.dropout, activation_dropout=recipe.activation_dropout)
+        directory = models.hugging_face(recipe.base)
+        return load(directory, dropout=recipe.dropout, activation_dropout=recipe.activation_dropout)
     return create(recipe)
-
-
-def find(name: str) -> Path:
-    """Return the directory of a Hugging Face Whisper by path or Hub id, downloading it when it is not cached."""
-    if (Path(name) / "config.json").exists():
-        return Path(name)
-    if name.count("/") != 1 or Path(name).exists() or name.startswith((".", "/")):
-        raise ModelError(f"There is no Whisper model at '{name}'. Accepted: a directory with config.json, or a Hub id.")
-    from hvisk.models import download
-
-    return download(name)
 
 
 def create(recipe: Recipe) -> Whisper:
@@ -96,20 +98,40 @@ def create(recipe: Recipe) -> Whisper:
         suppress_tokens=None,
         begin_suppress_tokens=None,
     )
-    net = WhisperForConditionalGeneration(config)
-    return Whisper(net, tokens, nn.Linear(recipe.width, len(LETTERS) + 1))
+    return _whole(WhisperForConditionalGeneration(config), tokens)
 
 
 def load(directory: Path, *, dropout: float = 0.0, activation_dropout: float = 0.0) -> Whisper:
-    """Load a Hugging Face Whisper directory in float32; ModelError where it is none."""
+    """Load a Hugging Face Whisper directory in float32; ModelError where it is none, or a broken one."""
     if not (directory / "config.json").exists():
         raise ModelError(f"{directory} holds no config.json. Accepted: a Hugging Face Whisper directory.")
-    config = WhisperConfig.from_pretrained(directory)
-    if config.model_type != "whisper":
-        raise ModelError(f"{directory} holds a '{config.model_type}' model; hvisk trains Whisper models.")
-    config.dropout, config.activation_dropout = dropout, activation_dropout
-    net = WhisperForConditionalGeneration.from_pretrained(directory, config=config, dtype=torch.float32)
-    return Whisper(net, Tokens.load(directory), nn.Linear(config.d_model, len(LETTERS) + 1))
+    try:
+        kind = files.read_json(directory / "config.json").get("model_type")
+        if kind != "whisper":
+            raise ModelError(f"{directory} holds a '{kind}' model; hvisk trains Whisper models.")
+        config = WhisperConfig.from_pretrained(directory, dropout=dropout, activation_dropout=activation_dropout)
+        with _quiet():
+            net = WhisperForConditionalGeneration.from_pretrained(directory, config=config, dtype=torch.float32)
+        about = files.read_json(directory / "hvisk.json") if (directory / "hvisk.json").exists() else {}
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise ModelError(
+            f"The model in {directory} cannot be read ({error}). Train, copy or fetch it again."
+        ) from error
+    tokens = Tokens.load(directory)
+    if tokens.size > config.vocab_size:
+        raise ModelError(
+            f"The tokenizer in {directory} has {tokens.size} tokens, the weights have {config.vocab_size} rows: they belong "
+            "to two models."
+        )
+    corpora = (*about.get("base_corpora", []), *about.get("corpora", []))
+    return _whole(net, tokens, corpora)
+
+
+def _whole(net: Any, tokens: Tokens, corpora: tuple[dict[str, Any], ...] = ()) -> Whisper:
+    # Sinusoids are not learnt: the rows past the clips' lengths would only decay, and 30 s windows with them.
+    # transformers says so when it makes a model and, in version 5, forgets it when it loads one.
+    net.model.encoder.embed_positions.requires_grad_(False)
+    return Whisper(net, tokens, nn.Linear(net.config.d_model, len(LETTERS) + 1), corpora)
 
 
 def log_mel(waveforms: Tensor, mels: int) -> Tensor:
@@ -155,27 +177,30 @@ def loss(
 
 
 @torch.no_grad()
-def greedy(model: Whisper, clips: Sequence[NDArray[np.float32]], *, language: str, margin: int = 0) -> list[list[int]]:
+def greedy(
+    model: Whisper, clips: Sequence[NDArray[np.float32]], *, language: str | Sequence[str], margin: int = 0
+) -> list[list[int]]:
     """Decode clips of about one length greedily and return each one's text tokens.
 
-    clips: float32 mono 16 kHz; all are padded with silence to the longest one's frames. A clip stops at <|endoftext|> or at
-    MAX_TOKENS_PER_SECOND. Tokens above <|endoftext|> (timestamps and other specials) are never chosen.
+    clips: float32 mono 16 kHz; all are padded with silence to the longest one's frames. language: of all, or of each. A
+    clip stops at <|endoftext|> or at MAX_TOKENS_PER_SECOND. Tokens above <|endoftext|> (timestamps and other specials)
+    are never chosen. ModelError for a language that the vocabulary lacks.
     """
     net, tokens = model.net, model.tokens
     frames = features.frames_for(max(map(len, clips)), margin=margin)
     waveforms = np.zeros((len(clips), frames * features.HOP), dtype=np.float32)
-    for row, clip in zip(waveforms, clips, strict=True):
-        row[: len(clip)] = clip
+    for i, clip in enumerate(clips):
+        waveforms[i, : len(clip)] = clip
     hidden = encode(net, log_mel(torch.from_numpy(waveforms).to(model.device), model.mels))
-    prompt = tokens.prompt(language)
-    ids = torch.tensor([prompt] * len(clips), device=model.device)
+    prompts = [tokens.prompt(code) for code in _each(language, clips)]
+    ids = torch.tensor(prompts, device=model.device)
     cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
-    limit = min(MAX_LABELS - len(prompt), MAX_TOKENS_PER_SECOND * frames // features.FRAMES_PER_SECOND)
+    limit = min(MAX_LABELS - len(prompts[0]), MAX_TOKENS_PER_SECOND * frames // features.FRAMES_PER_SECOND)
     finished = torch.zeros(len(clips), dtype=torch.bool, device=model.device)
     chosen: list[Tensor] = []
     for _ in range(limit):
         decoded = net.model.decoder(
-            input_ids=ids, encoder_hidden_states=hidden, past_key_values=cache, use_cache=True
+            input_ids=ids, encoder_hidden_states=hidden, use_cache=True, **{_CACHE: cache}
         ).last_hidden_state[:, -1]
         logits = net.proj_out(decoded)
         logits[:, tokens.eot + 1 :] = -torch.inf
@@ -190,9 +215,17 @@ def greedy(model: Whisper, clips: Sequence[NDArray[np.float32]], *, language: st
 
 
 def transcribe(
-    model: Whisper, clips: Sequence[NDArray[np.float32]], *, language: str, batch_seconds: float = 160.0
+    model: Whisper,
+    clips: Sequence[NDArray[np.float32]],
+    *,
+    language: str | Sequence[str],
+    batch_seconds: float = 160.0,
 ) -> list[list[int]]:
-    """Decode any clips greedily, batched with others of the same padded length; text tokens in the order given."""
+    """Decode any clips greedily, batched with others of the same padded length; text tokens in the order given.
+
+    language: of all clips, or of each.
+    """
+    languages = _each(language, clips)
     order = sorted(range(len(clips)), key=lambda i: len(clips[i]))
     found: list[list[int]] = [[] for _ in clips]
     group: list[int] = []
@@ -207,11 +240,16 @@ def transcribe(
             or features.frames_for(len(clips[order[place + 1]])) != frames
             or (len(group) + 1) * frames > batch_seconds * features.FRAMES_PER_SECOND
         ):
-            for i, ids in zip(group, greedy(model, [clips[i] for i in group], language=language), strict=True):
+            decoded = greedy(model, [clips[i] for i in group], language=[languages[i] for i in group])
+            for i, ids in zip(group, decoded, strict=True):
                 found[i] = ids
             group = []
     model.net.train(training)
     return found
+
+
+def _each(language: str | Sequence[str], clips: Sequence[NDArray[np.float32]]) -> Sequence[str]:
+    return [language] * len(clips) if isinstance(language, str) else language
 
 
 def save(model: Whisper, directory: Path, about: dict[str, Any]) -> None:
@@ -241,9 +279,21 @@ def save(model: Whisper, directory: Path, about: dict[str, Any]) -> None:
         return_timestamps=False,
         **({"alignment_heads": alignment_heads} if alignment_heads else {}),
     )
-    with warnings.catch_warnings():
+    with _quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # transformers 5 warns of its own defaults while saving
         net.save_pretrained(directory)
     WhisperFeatureExtractor(feature_size=model.mels).save_pretrained(directory)
     tokens.save(directory)
     files.write_json(directory / "hvisk.json", {"own_length": True, **about})
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' bars for reading and writing shards, which would tear up the bar of the training."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()

@@ -1,12 +1,12 @@
 """Where training runs and in which number format: decided here and nowhere else."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import torch
 
-from hvisk.errors import HviskError
+from hvisk.errors import HviskError, RecipeError
 
 BF16_CAPABILITY = (8, 0)  # Ampere, the first with bf16 units
 FP16_CAPABILITY = (7, 0)  # Volta and Turing (T4), with fp16 units
@@ -54,13 +54,19 @@ def decide(cuda: tuple[int, int] | None, cpu_bf16: bool, mps: bool) -> Precision
     return Precision("cpu", "fp32", "no GPU; this CPU has no bf16 instructions")
 
 
-def choose() -> Precision:
-    """Return the precision for this machine; raises HviskError where its GPU is too old.
+def choose(wanted: Literal["auto", "fp32", "bf16", "fp16"] = "auto") -> Precision:
+    """Return the precision for this machine, in the format `wanted`; raises HviskError where its GPU is too old.
 
-    Among several GPUs the weakest decides, so that every process of a run comes to the same answer.
+    Among several GPUs the weakest decides, so that every process of a run comes to the same answer. Raises RecipeError
+    for fp16 without a CUDA GPU.
     """
     capabilities = [capability for _, capability in gpus()]
-    return decide(min(capabilities, default=None), _cpu_has_bf16(), torch.backends.mps.is_available())
+    best = decide(min(capabilities, default=None), _cpu_has_bf16(), torch.backends.mps.is_available())
+    if wanted == "auto":
+        return best
+    if wanted == "fp16" and best.device != "cuda":
+        raise RecipeError(f"precision = fp16 needs a CUDA GPU, and this machine trains on {best.device}. Choose auto.")
+    return replace(best, dtype=wanted, why="as the recipe says")
 
 
 def _cpu_has_bf16() -> bool:

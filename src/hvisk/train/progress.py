@@ -29,7 +29,8 @@ class Progress:
             disable=not console.is_terminal,
             transient=True,
         )
-        self.task = self.bar.add_task("training", total=1.0, completed=share)
+        self.task = self.bar.add_task("training", total=1.0, completed=0)
+        self.bar.update(self.task, completed=share)
 
     def __enter__(self) -> "Progress":
         self.bar.start()
@@ -41,7 +42,7 @@ class Progress:
         self.bar.stop()
 
     def step(self, state: State, share: float, losses: list[torch.Tensor]) -> None:
-        """Show a finished step and the share of the budget used; the loss is fetched from the device only when something is printed."""
+        """Show a finished step and the share of the budget used; only what is shown is fetched from the device."""
         now = time.monotonic()
         if now - self.shown < (0.5 if self.console.is_terminal else SECONDS_BETWEEN_LINES):
             return

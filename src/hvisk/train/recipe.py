@@ -2,8 +2,8 @@
 
 import dataclasses
 import difflib
+import importlib.resources
 import tomllib
-import types
 import typing
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +36,7 @@ class Recipe:
     minutes: float = 0.0  # of training, evaluations left out; 0: no limit
 
     # Batches
-    batch_seconds: float = 160.0  # audio a step, padding included
+    batch_seconds: float = 160.0  # audio a step: clips times the longest one; the margin comes on top
     padded_share: float = 0.0  # share of batches padded to 30 s, so that stock runtimes stay good
     margin: int = 64  # up to so many frames (10 ms) of silence are appended at random
 
@@ -72,21 +72,38 @@ class Recipe:
         _check(bool(self.train), "train is empty: name at least one corpus directory made by hvisk prepare.")
         _check(self.learning_rate > 0, f"learning_rate = {self.learning_rate}: it must be above 0.")
         _check(self.batch_seconds >= 30, f"batch_seconds = {self.batch_seconds}: at least 30, the longest clip.")
-        _check(self.width % self.heads == 0, f"width = {self.width} is not a multiple of heads = {self.heads}.")
-        _check(self.mels in (80, 128), f"mels = {self.mels}: Whisper has 80 or 128.")
+        _check(self.clip_norm > 0, f"clip_norm = {self.clip_norm}: it must be above 0.")
         for key in ("padded_share", "warmup", "label_smoothing", "dropout", "activation_dropout", "ctc_weight"):
             value = getattr(self, key)
             _check(0 <= value <= 1, f"{key} = {value}: it must be between 0 and 1.")
-        for key in ("evaluate_every", "validation_clips", "checkpoint_every", "keep_checkpoints", "loader_threads"):
+        shape = ("width", "encoder_layers", "decoder_layers", "heads")
+        every = ("evaluate_every", "validation_clips", "checkpoint_every", "keep_checkpoints", "loader_threads")
+        for key in (*shape, *every):
             _check(getattr(self, key) >= 1, f"{key} = {getattr(self, key)}: it must be at least 1.")
+        masks = ("time_masks", "time_mask_frames", "frequency_masks", "frequency_mask_bins")
+        for key in ("steps", "minutes", "margin", "weight_decay", *masks, "seed"):
+            _check(getattr(self, key) >= 0, f"{key} = {getattr(self, key)}: it must not be negative.")
+        _check(self.width % self.heads == 0, f"width = {self.width} is not a multiple of heads = {self.heads}.")
+        _check(self.mels in (80, 128), f"mels = {self.mels}: Whisper has 80 or 128.")
         overlap = set(self.train) & {self.validation}
         _check(not overlap, f"{self.validation} is both training and validation corpus; use another split to validate.")
+
+
+def find(name: str) -> Path:
+    """Return the file of a recipe: a path as it is, or the name of one that hvisk brings."""
+    if name.endswith(".toml") or Path(name).is_file():
+        return Path(name)
+    brought = Path(str(importlib.resources.files("hvisk"))) / "recipes"
+    names = sorted(path.stem for path in brought.glob("*.toml"))
+    if name not in names:
+        raise RecipeError(f"There is no recipe '{name}'. Accepted: a TOML file, or one of hvisk's: {', '.join(names)}.")
+    return brought / f"{name}.toml"
 
 
 def load(path: Path, overrides: tuple[str, ...] = ()) -> Recipe:
     """Read a recipe file and apply `key=value` overrides, whose values are TOML (bare words are taken as strings)."""
     if not path.is_file():
-        raise RecipeError(f"There is no recipe at {path}. Accepted: a TOML file such as recipes/demo.toml.")
+        raise RecipeError(f"There is no recipe at {path}. Accepted: a TOML file.")
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -136,14 +153,13 @@ def _typed(key: str, value: Any, hint: Any, where: str) -> Any:
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
-        given = type(value).__name__
-        raise RecipeError(f"{where}: {key} = {value!r} is a {given}; accepted is a {_name(hint)}.")
+        raise RecipeError(f"{where}: {key} = {value!r} is a {_name(type(value))}; accepted is a {_name(hint)}.")
     return value
 
 
 def _name(hint: Any) -> str:
-    names = {int: "whole number", float: "number", str: "string", bool: "true or false"}
-    return names.get(hint, str(hint)) if not isinstance(hint, types.GenericAlias) else str(hint)
+    names = {int: "whole number", float: "number", str: "string", bool: "truth value"}
+    return names.get(hint) or str(hint.__name__)
 
 
 def _check(holds: bool, message: str) -> None:
