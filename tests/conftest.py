@@ -1,6 +1,10 @@
 """A Whisper with random weights, small enough to build in a second: what it says is noise, but it listens."""
 
+import json
+import os
 import shutil
+import subprocess
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -82,6 +86,21 @@ def silent_ct2(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("models")
     convert(build_whisper(root / "silent", always="<|endoftext|>"), root / "silent-ct2")
     return root / "silent-ct2"
+
+
+@pytest.fixture(scope="session")
+def demo_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a finished small demo in runs/demo: the one model that a session trains for real."""
+    folder = tmp_path_factory.mktemp("demo")
+    sizes = ["--clips", "600", "--test-clips", "24"]
+    settings = ["minutes=0.5", "evaluate_every=400", "checkpoint_every=400", "validation_clips=16"]
+    arguments = ["demo", *sizes, *(part for setting in settings for part in ("--set", setting))]
+    (folder / "arguments.json").write_text(json.dumps(arguments))
+    environment = {**os.environ, "HVISK_CACHE": str(folder / "cache"), "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-c", "from hvisk.cli import main; main()", *arguments]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return folder
 
 
 @pytest.fixture(scope="session")

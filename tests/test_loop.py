@@ -514,9 +514,9 @@ def test_the_larger_share_of_two_budgets_counts() -> None:
 
 def test_the_validation_clips_are_always_the_same(corpora: Path) -> None:
     validation = Store.open(corpora / "validation")
-    assert loop.some_clips(validation, 3) == loop.some_clips(validation, 3)
-    assert set(loop.some_clips(validation, 3)) < set(loop.some_clips(validation, 4))
-    assert loop.some_clips(validation, 99) == [0, 1, 2, 3, 4]
+    assert validation.sample(3) == validation.sample(3)
+    assert set(validation.sample(3)) < set(validation.sample(4))
+    assert validation.sample(99) == [0, 1, 2, 3, 4]
 
 
 def test_one_process_may_train_in_one_format_after_another(corpora: Path, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ class ModelError(HviskError):
     """A model directory or Hub id that cannot be found, converted or trusted."""
 
 
-class MissingExtra(HviskError):
+class MissingExtra(HviskError):  # noqa: N818  (it reads as the sentence that it is)
     """A package behind an extra of hvisk is not installed."""
 
 

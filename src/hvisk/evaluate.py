@@ -5,6 +5,7 @@ out/predictions.jsonl   one clip a line: id, speaker, seconds, reference, hypoth
 out/scores.json         computed from predictions.jsonl alone, any time again
 """
 
+import hashlib
 import json
 import os
 import time
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from hvisk import files, metrics
 from hvisk.corpora.store import Meta, Store
 from hvisk.errors import HviskError
+from hvisk.recogniser.engine import Recogniser
 
 BATCH_SECONDS = 240.0  # audio between two writes: what a kill can cost
 Recognise = Callable[[Sequence[NDArray[np.float32]]], list[str]]
@@ -55,17 +57,25 @@ def evaluate(
     clips: Sequence[int] | None = None,
     on_progress: Callable[[int, int, metrics.Score], None] | None = None,
 ) -> Evaluation:
-    """Recognise the clips (all by default) and score them; called again after a kill it goes on with the missing ones.
+    """Recognise the clips (all by default) and score them; called again after a kill, it goes on with the missing ones.
 
-    recognise: float32 16 kHz clips -> texts. settings: what `recognise` is, kept beside the predictions. on_progress: done,
-    planned, score so far. HviskError when `out` holds predictions made with other settings.
+    recognise: float32 16 kHz clips -> texts. settings: what `recognise` is, in JSON's types, kept beside the
+    predictions. on_progress: done, planned, score so far.
+    HviskError when `out` holds predictions made with other settings or of other clips; ValueError when `recognise`
+    does not return one text a clip.
     """
     chosen = list(range(len(store))) if clips is None else list(clips)
-    settings = {**settings, "corpus": store.manifest["name"], "fingerprint": store.fingerprint, "clips": len(chosen)}
     path = out / "predictions.jsonl"
-    if (out / "settings.json").exists() and files.read_json(out / "settings.json") != settings:
-        raise HviskError(f"{out} holds predictions made with other settings. Choose another --out, or delete it.")
-    files.write_json(out / "settings.json", settings)
+    _keep_settings(
+        out,
+        {
+            **settings,
+            "corpus": store.manifest["name"],
+            "fingerprint": store.fingerprint,
+            "clips": len(chosen),
+            "selection": hashlib.sha256(json.dumps(chosen).encode()).hexdigest()[:12],
+        },
+    )
     done = {p.id: p for p in load(path)} if path.exists() else {}
     missing = sorted((i for i in chosen if store.ids[i] not in done), key=lambda i: store.seconds[i])
     for batch in _batches(missing, store):
@@ -73,6 +83,8 @@ def evaluate(
         began = time.perf_counter()
         texts = recognise(audio)
         took = time.perf_counter() - began
+        if len(texts) != len(batch):
+            raise ValueError(f"recognise returned {len(texts)} texts for {len(batch)} clips")
         total = sum(map(len, audio))
         fresh = [
             Prediction(
@@ -97,13 +109,42 @@ def evaluate(
     return result
 
 
+def evaluate_model(
+    directory: Path,
+    store: Store,
+    out: Path,
+    *,
+    language: str = "da",
+    beam_size: int = 1,
+    threads: int = 0,
+    clips: int = 0,
+    on_progress: Callable[[int, int, metrics.Score], None] | None = None,
+) -> Evaluation:
+    """Evaluate a CTranslate2 model with hvisk's recogniser; clips: so many at random, 0 is all. As `evaluate` otherwise."""
+    recogniser = Recogniser.load(directory, threads=threads)
+
+    def recognise(sounds: Sequence[NDArray[np.float32]]) -> list[str]:
+        found = recogniser.recognise(sounds, language=language, beam_size=beam_size)
+        return [recognition.text for recognition in found]
+
+    settings = {
+        "model": directory.as_posix(),
+        "model_sha256": files.sha256(directory / "model.bin"),
+        "language": language,
+        "beam_size": beam_size,
+    }
+    return evaluate(
+        store, recognise, out, settings=settings, clips=store.sample(clips) if clips else None, on_progress=on_progress
+    )
+
+
 def load(path: Path) -> list[Prediction]:
-    """Read predictions; a last line that a kill cut in half is left out, any other broken line is an error with its number."""
+    """Read predictions; a last line that a kill cut short is left out, any other broken line is a HviskError."""
     found: list[Prediction] = []
-    lines = path.read_text(encoding="utf-8").split("\n")
+    lines = path.read_bytes().split(b"\n")  # bytes: a kill may cut a letter in half too
     for number, line in enumerate(lines[:-1], start=1):  # a whole line ends in a newline: the rest is empty or torn
         try:
-            found.append(Prediction(**json.loads(line)))
+            found.append(Prediction(**json.loads(line.decode())))
         except (ValueError, TypeError) as error:
             raise HviskError(
                 f"{path}:{number}: not a prediction ({error}). Accepted: JSON objects with id, speaker, seconds, "
@@ -122,6 +163,21 @@ def speed(predictions: Sequence[Prediction]) -> float:
     """Seconds of audio recognised a second, summed over the clips; 0 where nothing was."""
     took = sum(p.compute_seconds for p in predictions)
     return sum(p.seconds for p in predictions) / took if took else 0.0
+
+
+def _keep_settings(out: Path, settings: dict[str, Any]) -> None:
+    settings = json.loads(json.dumps(settings))  # as they will be read back: a tuple returns as a list
+    path = out / "settings.json"
+    if path.exists():
+        earlier = files.read_json(path)
+        # A key that one of the two lacks is not the same as one that is null.
+        other = [key for key in {**earlier, **settings} if earlier.get(key, ...) != settings.get(key, ...)]
+        if other:
+            differing = ", ".join(f"{key} ({earlier.get(key)!r}, now {settings.get(key)!r})" for key in other)
+            raise HviskError(
+                f"{out} holds predictions made with other settings: {differing}. Choose another --out, or delete it."
+            )
+    files.write_json(path, settings)
 
 
 def _batches(indices: Sequence[int], store: Store) -> list[list[int]]:

@@ -32,8 +32,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
 def atomic_directory(path: Path) -> Iterator[Path]:
     """Yield a new empty directory beside `path`; on success its files are fsynced and it replaces `path`.
 
-    A directory cannot be swapped in one system call: between the two renames `path` may be missing, while the complete
-    old one is still beside it and is removed last.
+    A directory cannot be swapped in one system call: killed between the two renames, it leaves `path` missing and the
+    complete old one beside it under a hidden name. After an error there, the old one is put back.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
@@ -46,11 +46,14 @@ def atomic_directory(path: Path) -> Iterator[Path]:
             _fsync(file)
         _fsync(temporary)
         if path.exists():
+            shutil.rmtree(old, ignore_errors=True)  # of a killed process that had the same id, as in containers
             path.rename(old)
         temporary.rename(path)
         _fsync(path.parent)
         shutil.rmtree(old, ignore_errors=True)
     finally:
+        if old.exists() and not path.exists():
+            old.rename(path)
         shutil.rmtree(temporary, ignore_errors=True)
 
 
@@ -58,6 +61,12 @@ def write_text(path: Path, text: str) -> None:
     """Write `text` as UTF-8, atomically."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write `data`, atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -77,6 +86,8 @@ def sha256(path: Path) -> str:
 
 
 def _fsync(path: Path) -> None:
+    if os.name == "nt":  # Windows neither opens a directory nor flushes a file that is open for reading
+        return
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -56,8 +56,8 @@ class Counts:
 class Score:
     """Rates of a corpus as fractions (0.05 is 5 %), None where the references hold no words at all.
 
-    `wer_interval` and `cer_interval` are percentile bootstrap intervals at 95 %, drawn over speakers; None with fewer than
-    two speakers, where no resampling can tell anything.
+    `wer_interval` and `cer_interval` are percentile bootstrap intervals at 95 %, drawn over speakers; None with fewer
+    than two speakers, where no resampling can tell anything.
     """
 
     wer: float | None
@@ -79,7 +79,7 @@ class Score:
 
 
 def align(reference: str, hypothesis: str) -> list[Edit]:
-    """Return the word alignment of two normalised texts as edits, left to right."""
+    """Return the word alignment of two raw texts, both normalised first, as edits from left to right."""
     a, b = text.words(reference), text.words(hypothesis)
     edits: list[Edit] = []
     for block in Levenshtein.opcodes(a, b):
@@ -115,19 +115,21 @@ def count(reference: str, hypothesis: str) -> Counts:
 def score(counts: Sequence[Counts], speakers: Sequence[str], *, seed: int = 0) -> Score:
     """Return corpus rates with speaker-block bootstrap intervals.
 
-    counts: one an utterance; speakers: the speaker of each, same order. Utterances of one speaker are dependent, so whole
-    speakers are drawn with replacement (Liu & Peng 2019, arXiv 1912.09508). No utterances at all give None rates.
+    counts: one an utterance; speakers: the speaker of each, same order. Utterances of one speaker are dependent, so
+    whole speakers are drawn with replacement (Liu & Peng 2019, arXiv 1912.09508). No utterances at all give None rates.
     """
     if len(counts) != len(speakers):
         raise ValueError(f"{len(counts)} utterances but {len(speakers)} speakers")
-    names, block = np.unique(np.asarray(speakers, dtype=object).astype(str), return_inverse=True)
+    names = {name: row for row, name in enumerate(sorted(set(speakers)))}
     table = np.array([[c.errors, c.words, c.character_errors, c.characters] for c in counts], dtype=np.float64)
     blocks = np.zeros((len(names), 4))  # one row a speaker
     if len(counts):
-        np.add.at(blocks, block, table)
+        np.add.at(blocks, [names[name] for name in speakers], table)
     errors, words, character_errors, characters = blocks.sum(axis=0)
     warning = None
-    if 0 < len(names) < FEW_SPEAKERS:
+    if len(names) == 1:
+        warning = "1 speaker: no interval can be drawn from it."
+    elif 0 < len(names) < FEW_SPEAKERS:
         warning = f"{len(names)} speakers: too few for the interval to be believed; it is likely to be too narrow."
     draws = _draw(blocks, seed) if len(names) > 1 else None
     return Score(

@@ -181,13 +181,16 @@ def _lines(manifest: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     head = text.partition("\n")[0]
     # A Danish Excel writes semicolons into .csv, since the comma is the decimal mark.
     delimiter = "\t" if manifest.suffix.lower() == ".tsv" else max(",;\t", key=head.count)
-    quoting = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL  # Common Voice's TSV has bare quotation marks
-    reader = csv.DictReader(text.splitlines(), delimiter=delimiter, quoting=quoting)
+    lines = text.splitlines()
+    if delimiter == "\t":  # Common Voice's TSV has bare quotation marks
+        reader = csv.DictReader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE)
+    else:
+        reader = csv.DictReader(lines, delimiter=delimiter)
     for values in reader:
         if None in values or None in values.values():
             raise CorpusError(
-                f"{manifest}:{reader.line_num}: the row has not as many fields as the header, which has {len(reader.fieldnames or ())} "
-                f"(separated by {'tabs' if delimiter == chr(9) else repr(delimiter)})."
+                f"{manifest}:{reader.line_num}: the row has not as many fields as the header, which has "
+                f"{len(reader.fieldnames or ())} (separated by {'tabs' if delimiter == chr(9) else repr(delimiter)})."
             )
         yield reader.line_num, values
 

@@ -9,7 +9,7 @@
 `datasets.load_dataset("arrow", data_files="corpus/train/*.arrow")` opens the same files.
 
 A source plugs in with one function: `write` is given a list of parts (small, picklable descriptions) and `read`, which
-turns one part into utterances. A part becomes a shard, in any process, so that a part is never begun twice once it is done.
+turns one part into utterances. A part becomes a shard, in any process, and is never begun again once it is done.
 """
 
 import functools
@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from hvisk import audio as sound
 from hvisk import files
-from hvisk.errors import CorpusError
+from hvisk.errors import AudioError, CorpusError
 
 FORMAT = "hvisk-shards-1"
 MIN_SECONDS = 0.3  # a word takes longer
@@ -112,9 +112,17 @@ class Store:
             if inside:
                 raise CorpusError(f"{path} holds the corpora {', '.join(inside)}; name one of them: {path / inside[0]}")
             raise CorpusError(f"{path} holds no finished corpus: manifest.json is missing. Run hvisk prepare again.")
-        manifest = files.read_json(path / "manifest.json")
-        if manifest.get("format") != FORMAT:
-            raise CorpusError(f"{path} has the format {manifest.get('format')!r}; this hvisk reads {FORMAT!r}.")
+        try:
+            manifest = files.read_json(path / "manifest.json")
+        except ValueError as error:
+            raise CorpusError(
+                f"{path / 'manifest.json'} is not JSON ({error}). Make a corpus with: hvisk prepare"
+            ) from error
+        kind = manifest.get("format") if isinstance(manifest, dict) else None
+        if kind != FORMAT:
+            raise CorpusError(
+                f"{path} has the format {kind!r}; this hvisk reads {FORMAT!r}. Make one with: hvisk prepare"
+            )
         tables = []
         for shard in manifest["shards"]:
             try:
@@ -149,6 +157,11 @@ class Store:
         """Length of each clip in seconds, (clips,) float64."""
         return np.asarray(self.table["seconds"].to_numpy(), dtype=np.float64)
 
+    def sample(self, count: int) -> list[int]:
+        """Return the indices of so many clips at random, or of all where there are fewer: always the same ones."""
+        order = np.random.default_rng(0).permutation(len(self))
+        return sorted(int(i) for i in order[:count])
+
     def meta(self, index: int) -> Meta:
         return dict(json.loads(self.table["meta"][index].as_py()))
 
@@ -157,15 +170,24 @@ class Store:
         return bytes(self.table["audio"][index]["bytes"].as_py())
 
     def audio(self, index: int) -> NDArray[np.float32]:
-        """The clip as float32, mono, 16 kHz."""
-        return sound.decode(self.encoded(index))
+        """The clip as float32, mono, 16 kHz; CorpusError, with its id, where its bytes are damaged."""
+        try:
+            samples = sound.decode(self.encoded(index))
+            loss = "" if len(samples) == round(self.seconds[index] * sound.SAMPLE_RATE) else "It has lost a part."
+        except AudioError as error:
+            loss = str(error)
+        if loss:
+            clip = f"The clip '{self.ids[index]}' in {self.path}"
+            raise CorpusError(f"{clip} is damaged. {loss} Delete {self.path} and prepare it again.")
+        return samples
 
     def verify(self) -> None:
-        """Compare every shard with its checksum; CorpusError names the first that differs."""
+        """Compare every shard with its checksum; CorpusError names the first that is gone or differs."""
         for shard in self.manifest["shards"]:
-            if files.sha256(self.path / shard["file"]) != shard["sha256"]:
+            path = self.path / shard["file"]
+            if not path.exists() or files.sha256(path) != shard["sha256"]:
                 raise CorpusError(
-                    f"{self.path / shard['file']} has changed since it was written (its SHA-256 differs). "
+                    f"{path} is gone or has changed since it was written (its SHA-256 differs). "
                     f"Delete {self.path} and prepare it again."
                 )
 
@@ -183,9 +205,9 @@ def write(
 ) -> Store:
     """Write one shard a part and return the finished store; run again after any interruption, it goes on.
 
-    parts: picklable, with a repr that says all there is to it (the plan's hash is made of it). read: a module-level function,
-    called in other processes when `workers` is above 1. Clips that are too short, too long, or without text are left out
-    and counted by reason. CorpusError when `out` holds another plan.
+    parts: picklable, with a repr that says all there is to it (the plan's hash is made of it). read: a module-level
+    function, called in other processes when `workers` is above 1. Clips that are too short, too long, without text or
+    with broken audio are left out and counted by reason. CorpusError when `out` holds another plan.
     """
     plan = {"format": FORMAT, "name": name, "codec": codec, "parts": len(parts), "hash": _hash(map(repr, parts))}
     if (out / "plan.json").exists() and files.read_json(out / "plan.json") != plan:
@@ -194,7 +216,11 @@ def write(
         )
     out.mkdir(parents=True, exist_ok=True)
     files.write_json(out / "plan.json", plan)
-    done = {i: files.read_json(out / f"{i:05d}.json") for i in range(len(parts)) if (out / f"{i:05d}.json").exists()}
+    done = {
+        i: files.read_json(out / f"{i:05d}.json")
+        for i in range(len(parts))
+        if (out / f"{i:05d}.json").exists() and (out / f"{i:05d}.arrow").exists()
+    }
 
     def report() -> None:
         if on_progress:
@@ -215,7 +241,7 @@ def write(
             done[i] = _write_shard(out, i, parts[i], read, codec)
             report()
     else:
-        # spawn, not fork: the caller may hold threads (a progress display, an audio library), and fork would copy their locks.
+        # spawn, not fork: the caller may hold threads (a progress display, an audio library); fork copies their locks.
         with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
             futures = {pool.submit(_write_shard, out, i, parts[i], read, codec): i for i in missing}
             try:
@@ -223,7 +249,8 @@ def write(
                     done[futures[future]] = future.result()
                     report()
             except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
+                # Parts that are begun are finished: no other process writes to the folder once this one has returned.
+                pool.shutdown(wait=True, cancel_futures=True)
                 raise
     shards = [done[i] for i in range(len(parts))]
     _refuse_duplicates(out, shards)
@@ -265,9 +292,12 @@ def _write_shard(
             rows.append(row)
     # Sources come ordered by speaker; readers that go through a shard in order should still meet many of them.
     order = np.random.default_rng(index).permutation(len(rows))
-    with files.atomic_path(out / f"{index:05d}.arrow") as path, pa.OSFile(str(path), "wb") as sink:
-        with pa.ipc.new_file(sink, _SCHEMA) as writer:
-            writer.write_batch(pa.RecordBatch.from_pylist([rows[i] for i in order], schema=_SCHEMA))
+    with (
+        files.atomic_path(out / f"{index:05d}.arrow") as path,
+        pa.OSFile(str(path), "wb") as sink,
+        pa.ipc.new_file(sink, _SCHEMA) as writer,
+    ):
+        writer.write_batch(pa.RecordBatch.from_pylist([rows[i] for i in order], schema=_SCHEMA))
     record = {
         "file": f"{index:05d}.arrow",
         "rows": len(rows),
@@ -293,15 +323,18 @@ def _rows(clips: Iterable[Utterance | Rejected], codec: sound.Codec) -> Iterator
             yield Rejected(clip.id, "too long")
         elif not clip.text.strip():
             yield Rejected(clip.id, "no text")
-        elif not np.isfinite(clip.audio).all():
-            yield Rejected(clip.id, "broken audio")
         else:
+            try:
+                encoded = sound.encode(clip.audio, codec)
+            except AudioError:
+                yield Rejected(clip.id, "broken audio")
+                continue
             yield {
                 "id": clip.id,
                 "text": " ".join(clip.text.split()),
                 "speaker": clip.speaker,
                 "seconds": seconds,
-                "audio": {"bytes": sound.encode(clip.audio, codec), "path": f"{clip.id}.{codec}"},
+                "audio": {"bytes": encoded, "path": f"{clip.id}.{codec}"},
                 "meta": json.dumps(clip.meta, ensure_ascii=False),
             }
 

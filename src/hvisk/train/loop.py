@@ -18,7 +18,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
@@ -88,7 +87,7 @@ def train(recipe: Recipe, console: Console) -> Outcome:
     )
     state = checkpoint.restore(resumed[-1], model, optimizer, accelerator.scaler) if resumed else State()
     about = describe(recipe, stores, model)
-    clips = some_clips(validation, recipe.validation_clips)
+    clips = validation.sample(recipe.validation_clips)
     selection = batches.select(stores, model.tokens, recipe)
 
     hours = sum(float(s.seconds[i].sum()) for s, i in zip(stores, selection.clips, strict=True)) / 3600
@@ -239,12 +238,6 @@ def learning_rate(recipe: Recipe, share: float) -> float:
     if share < recipe.warmup:
         return recipe.learning_rate * min(1.0, max(share, 1e-3) / recipe.warmup)
     return recipe.learning_rate * max(0.0, 1 - share) / (1 - recipe.warmup)
-
-
-def some_clips(store: Store, count: int) -> list[int]:
-    """A fixed choice of so many clips, or of all where there are fewer: the same ones in every run on this corpus."""
-    order = np.random.default_rng(0).permutation(len(store))
-    return sorted(int(i) for i in order[:count])
 
 
 def evaluate(

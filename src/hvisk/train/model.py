@@ -194,6 +194,7 @@ def greedy(
     hidden = encode(net, log_mel(torch.from_numpy(waveforms).to(model.device), model.mels))
     prompts = [tokens.prompt(code) for code in _each(language, clips)]
     ids = torch.tensor(prompts, device=model.device)
+    forbidden = list(net.generation_config.suppress_tokens or [])  # OpenAI's: brackets, notes, what is not said aloud
     cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
     limit = min(MAX_LABELS - len(prompts[0]), MAX_TOKENS_PER_SECOND * frames // features.FRAMES_PER_SECOND)
     finished = torch.zeros(len(clips), dtype=torch.bool, device=model.device)
@@ -204,6 +205,7 @@ def greedy(
         ).last_hidden_state[:, -1]
         logits = net.proj_out(decoded)
         logits[:, tokens.eot + 1 :] = -torch.inf
+        logits[:, forbidden] = -torch.inf
         following = torch.where(finished, tokens.eot, logits.argmax(-1))
         finished |= following == tokens.eot
         if finished.all():
@@ -220,10 +222,11 @@ def transcribe(
     *,
     language: str | Sequence[str],
     batch_seconds: float = 160.0,
+    margin: int = 0,
 ) -> list[list[int]]:
     """Decode any clips greedily, batched with others of the same padded length; text tokens in the order given.
 
-    language: of all clips, or of each.
+    language: of all clips, or of each. margin: mel frames of silence appended; MAX_FRAMES of them pad to 30 s.
     """
     languages = _each(language, clips)
     order = sorted(range(len(clips)), key=lambda i: len(clips[i]))
@@ -233,14 +236,14 @@ def transcribe(
     model.net.eval()
     for place, index in enumerate(order):
         group.append(index)
-        frames = features.frames_for(len(clips[index]))
+        frames = features.frames_for(len(clips[index]), margin)
         last = place + 1 == len(order)
         if (
             last
-            or features.frames_for(len(clips[order[place + 1]])) != frames
+            or features.frames_for(len(clips[order[place + 1]]), margin) != frames
             or (len(group) + 1) * frames > batch_seconds * features.FRAMES_PER_SECOND
         ):
-            decoded = greedy(model, [clips[i] for i in group], language=[languages[i] for i in group])
+            decoded = greedy(model, [clips[i] for i in group], language=[languages[i] for i in group], margin=margin)
             for i, ids in zip(group, decoded, strict=True):
                 found[i] = ids
             group = []

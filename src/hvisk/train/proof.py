@@ -2,13 +2,12 @@
 
 from pathlib import Path
 
-from hvisk import files
+from hvisk import features, files
 from hvisk.corpora.store import Store
 from hvisk.errors import ModelError
 from hvisk.export import ct2
 from hvisk.export.parity import Parity
 from hvisk.train import model as whisper
-from hvisk.train.loop import some_clips
 
 
 def export(
@@ -30,13 +29,15 @@ def export(
     if corpus is None:
         raise ModelError(f"{source} does not say what it was validated with. Add --on CORPUS, made by hvisk prepare.")
     store = Store.open(corpus)
-    chosen = some_clips(store, clips)
+    chosen = store.sample(clips)
     model = whisper.load(source)
     language = str(about.get("language", "da"))
+    # As the recogniser will: a model from elsewhere hears clips padded to 30 s, the length that it was trained for.
+    margin = int(about.get("margin", 0)) if about.get("own_length") else features.MAX_FRAMES
     return ct2.export(
         source,
         out,
-        reference=lambda sounds: whisper.transcribe(model, sounds, language=language),
+        reference=lambda sounds: whisper.transcribe(model, sounds, language=language, margin=margin),
         clips=[store.audio(i) for i in chosen],
         ids=[store.ids[i] for i in chosen],
         quantisation=quantisation,

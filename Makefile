@@ -1,0 +1,47 @@
+# make demo   the whole road on this machine, in some eight minutes
+# make test   what CI runs
+# make bench  every benchmark in its smoke form
+# make base   remakes the small model that the demo starts from (about 75 minutes on 2 cores)
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: setup demo test bench base lint clean
+
+setup: .venv/ready
+
+# The CPU build of torch comes first, by itself: named in one line with the rest, a resolver may take the CUDA build.
+.venv/ready: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --constraint constraints.txt torch
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[train,demo,dev]'
+	touch $@
+
+demo: setup
+	$(BIN)/hvisk demo --out runs/demo
+
+test: setup browser
+	$(BIN)/python -m pytest
+
+# The report is tested in a real browser. As root on Debian or Ubuntu one is installed; elsewhere the test says what to do.
+browser:
+	@command -v chromium || command -v chromium-browser || command -v google-chrome || \
+	  { test "$$(id -u)" = 0 && command -v apt-get && apt-get update -qq && apt-get install -y -qq chromium; } || true
+
+lint: setup
+	$(BIN)/ruff format src tests benchmarks
+	$(BIN)/ruff check --fix src tests benchmarks
+	$(BIN)/mypy
+
+bench: setup
+	for file in benchmarks/[a-z]*.py; do $(BIN)/python $$file --smoke || exit 1; done
+
+base: setup
+	$(BIN)/hvisk prepare synthetic --out runs/base-corpus --clips 60000 \
+	  $(foreach code,nb sv de nl en is fi,--language $(code))
+	$(BIN)/hvisk train demo-base
+	$(BIN)/python -m hvisk.train.shrink runs/base/model src/hvisk/assets/demo-base
+
+clean:
+	rm -rf runs dist build .venv

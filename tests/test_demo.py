@@ -1,0 +1,133 @@
+"""The whole road, walked for real by a small demo: what it leaves, and that every verb goes on from there."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser
+
+from hvisk import evaluate, metrics
+from hvisk.corpora.store import Store
+
+
+def hvisk(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "HVISK_CACHE": str(folder / "cache"), "HF_HUB_OFFLINE": "1"}
+    code = "from hvisk.cli import main; main()"
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_the_summary_keeps_its_contract_and_training_helped(demo_run: Path) -> None:
+    summary = json.loads((demo_run / "runs/demo/summary.json").read_text())
+    for name in ("baseline", "test"):
+        assert {"wer", "cer", "clips", "speakers", "wer_interval"} <= summary[name].keys()
+        assert (summary[name]["clips"], summary[name]["speakers"]) == (24, 12)
+        low, high = summary[name]["wer_interval"]
+        assert low <= summary[name]["wer"] <= high
+    # A chance of nothing: the base knows no Danish, and half a minute of it takes most errors away.
+    assert summary["test"]["cer"] < 0.6 * summary["baseline"]["cer"]
+    stages = summary["seconds"]
+    assert {"corpus", "train", "export", "evaluate", "transcribe", "report", "total"} == stages.keys()
+    assert stages["total"] == pytest.approx(sum(v for k, v in stages.items() if k != "total"), abs=0.5)
+    assert summary["model"] == "runs/demo/model"
+    assert summary["hardware"]
+
+
+def test_no_test_speaker_and_no_test_sentence_was_in_training(demo_run: Path) -> None:
+    splits = {name: Store.open(demo_run / "runs/demo/corpus" / name) for name in ("train", "validation", "test")}
+    for mine, other in (("test", "train"), ("test", "validation"), ("validation", "train")):
+        assert not set(splits[mine].speakers) & set(splits[other].speakers)
+        assert not set(splits[mine].texts) & set(splits[other].texts)
+    for store in splits.values():
+        store.verify()
+
+
+def test_transcribe_without_a_model_uses_the_demos(demo_run: Path) -> None:
+    done = hvisk(demo_run, "transcribe", "runs/demo/recording.flac", "--json")
+    assert done.returncode == 0, done.stderr
+    transcript = json.loads(done.stdout)
+    assert len(transcript["segments"]) >= 5  # eight sentences with pauses between
+    reference = " ".join(_spoken(demo_run))
+    counts = metrics.count(reference, transcript["text"])
+    assert counts.character_errors / counts.characters < 0.5
+
+
+def _spoken(folder: Path) -> list[str]:
+    from hvisk import demo
+
+    test = Store.open(folder / "runs/demo/corpus/test")
+    order = sorted(range(len(test)), key=lambda i: (test.texts[i] != demo.FAVOURITE, test.ids[i]))
+    return [test.texts[i] for i in order[: demo.RECORDING_CLIPS]]
+
+
+def test_a_finished_demo_is_shown_again_and_trains_nothing(demo_run: Path) -> None:
+    log = (demo_run / "runs/demo/training/log.jsonl").read_bytes()
+    before = json.loads((demo_run / "runs/demo/summary.json").read_text())
+    again = hvisk(demo_run, *demo_arguments(demo_run))
+    assert again.returncode == 0, again.stderr
+    assert (demo_run / "runs/demo/training/log.jsonl").read_bytes() == log
+    after = json.loads((demo_run / "runs/demo/summary.json").read_text())
+    assert after["test"] == before["test"]
+    assert after["seconds"]["train"] >= before["seconds"]["train"]  # the time that it took is not forgotten
+
+
+def demo_arguments(folder: Path) -> list[str]:
+    arguments: list[str] = json.loads((folder / "arguments.json").read_text())
+    return arguments
+
+
+def test_other_settings_in_the_same_folder_are_refused(demo_run: Path) -> None:
+    refused = hvisk(demo_run, *demo_arguments(demo_run), "--set", "learning_rate=1e-5")
+    assert refused.returncode == 1
+    assert "learning_rate" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_scores_can_be_computed_again_from_the_predictions_alone(demo_run: Path) -> None:
+    directory = demo_run / "runs/demo/evaluation/test"
+    score = evaluate.score(evaluate.load(directory / "predictions.jsonl"))
+    summary = json.loads((demo_run / "runs/demo/summary.json").read_text())
+    assert score.wer == summary["test"]["wer"]
+    assert list(score.wer_interval or ()) == summary["test"]["wer_interval"]
+
+
+def test_the_report_opens_plays_and_shows_the_curve(demo_run: Path, browser: Browser) -> None:
+    page = browser.new_page()
+    problems: list[str] = []
+    page.on("console", lambda message: problems.append(message.text) if message.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.goto((demo_run / "runs/demo/report.html").as_uri())
+    assert page.locator("audio").count() == 24
+    seconds = page.evaluate(
+        "() => new Promise((done, failed) => { const a = document.querySelector('audio'); a.onerror = failed;"
+        " a.onloadedmetadata = () => done(a.duration); a.preload = 'metadata'; a.load(); })"
+    )
+    assert 0.3 < seconds < 30
+    assert page.locator("svg.curve").first.locator("polyline").count() >= 2
+    assert "before training" in page.content()
+    assert problems == []
+    page.close()
+
+
+def test_the_export_verb_proves_again_what_the_demo_proved(demo_run: Path) -> None:
+    done = hvisk(
+        demo_run, "export", "runs/demo/training", "--out", "again", "--quantise", "float32", "--clips", "12", "--json"
+    )
+    assert done.returncode == 0, done.stderr
+    parity = json.loads(done.stdout)
+    assert parity["clips"] == 12
+    assert parity["share_equal"] >= 0.99
+    assert json.loads((demo_run / "again/parity.json").read_text())["quantisation"] == "float32"
+
+
+def test_the_report_verb_makes_a_page_of_the_same_run(demo_run: Path) -> None:
+    done = hvisk(
+        demo_run, "report", "runs/demo/training", "--evaluation", "after=runs/demo/evaluation/test",
+        "--on", "runs/demo/corpus/test", "--export", "runs/demo/model", "--out", "mine.html",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "mine.html\n"
+    assert (demo_run / "mine.html").read_text().count("<audio") == 24
