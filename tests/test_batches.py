@@ -316,3 +316,14 @@ def test_a_damaged_clip_is_named(root: Path, tokens: Tokens, recipe: Recipe) -> 
     reopened = Store.open(root / "damaged")
     with pytest.raises(CorpusError, match=f"'{reopened.ids[1]}'"):
         take([reopened], tokens, recipe, Position(), 1)
+
+
+def test_the_first_clip_is_spelt_with_its_special_tokens() -> None:
+    tokens = Tokens.small("æøå")
+    sequences = [tokens.labels("på ø"), tokens.labels("en længere tekst")]
+    inputs, labels = batches.label_arrays(sequences, len(tokens.prompt()), tokens.eot)
+    batch = batches.Batch(
+        torch.zeros(2, 160), torch.from_numpy(inputs), torch.from_numpy(labels), torch.zeros(2, 1), torch.zeros(2), 1.0,
+        batches.Position(),
+    )  # fmt: skip
+    assert batches.spell(batch, tokens) == "<|startoftranscript|><|da|><|transcribe|><|notimestamps|>på ø<|endoftext|>"

@@ -149,7 +149,8 @@ def watch(event, arguments):
 sys.addaudithook(watch)
 sys.argv[1:] = ["transcribe", {str(clip)!r}, "--model", {str(random_whisper)!r}]
 from hvisk.cli import main
-main()
+try: main()
+except SystemExit as ending: assert not ending.code
 import socket
 try: socket.create_connection(("127.0.0.1", 9))
 except OSError: pass

@@ -68,7 +68,7 @@ def test_a_noiseless_sweep_equals_it_as_far_as_float32_goes(n_mels: int) -> None
 @pytest.mark.parametrize("n_mels", [80, 128])
 def test_the_filters_are_the_ones_that_openai_ships(n_mels: int) -> None:
     package = importlib.util.find_spec("whisper")
-    assert package is not None
+    assert package is not None, "run: pip install --no-deps openai-whisper"
     assert package.submodule_search_locations is not None
     with np.load(Path(package.submodule_search_locations[0]) / "assets" / "mel_filters.npz") as shipped:
         np.testing.assert_allclose(mel_filters(n_mels), shipped[f"mel_{n_mels}"], rtol=0, atol=1e-8)

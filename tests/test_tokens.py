@@ -50,7 +50,7 @@ def bpe(ranks: dict[bytes, int], piece: bytes, below: int | None = None) -> list
 def ranks() -> dict[bytes, int]:
     """OpenAI's multilingual vocabulary, from the package's own file: token -> rank."""
     package = importlib.util.find_spec("whisper")
-    assert package is not None
+    assert package is not None, "run: pip install --no-deps openai-whisper"
     assert package.submodule_search_locations is not None
     lines = (Path(package.submodule_search_locations[0]) / "assets" / "multilingual.tiktoken").read_text().splitlines()
     pairs = [line.split() for line in lines]

@@ -45,7 +45,7 @@ Quantise = Annotated[Literal["int8", "float32"], typer.Option("--quantise", help
 def main() -> None:
     """Entry point of `hvisk`."""
     try:
-        app()
+        app(prog_name="hvisk")
     except HviskError as error:
         _fail(str(error))
     except KeyboardInterrupt:

@@ -211,6 +211,13 @@ def load(
     )
 
 
+def spell(batch: Batch, tokens: Tokens) -> str:
+    """Return the first clip's whole sequence, prompt and end included, with its special tokens written out."""
+    last = int((batch.labels[0] != IGNORED).nonzero().max())
+    ids = [*batch.inputs[0, : last + 1].tolist(), int(batch.labels[0, last])]
+    return str(tokens.tokenizer.decode(ids, skip_special_tokens=False))
+
+
 def label_arrays(
     sequences: Sequence[Sequence[int]], prompt: int, eot: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

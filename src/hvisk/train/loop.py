@@ -117,6 +117,8 @@ def train(recipe: Recipe, console: Console) -> Outcome:
         while share_used(recipe, state) < 1:
             began = time.perf_counter()
             batch = next(stream)
+            if state.step == 0:  # what the model is fed, for a person to see: one start token, and the end is there
+                console.print(f"the first clip's labels: {batches.spell(batch, model.tokens)}", markup=False)
 
             # ------------------------------------------------------------------ one step
             # Seeded by the step, so that dropout and masks after a resume are those of an uninterrupted run.

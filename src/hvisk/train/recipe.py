@@ -103,7 +103,7 @@ def find(name: str) -> Path:
 def load(path: Path, overrides: tuple[str, ...] = ()) -> Recipe:
     """Read a recipe file and apply `key=value` overrides, whose values are TOML (bare words are taken as strings)."""
     if not path.is_file():
-        raise RecipeError(f"There is no recipe at {path}. Accepted: a TOML file.")
+        raise RecipeError(f"There is no recipe at {path}. Accepted: a TOML file, or one of hvisk's own, such as demo.")
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
