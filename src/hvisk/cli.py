@@ -39,7 +39,10 @@ Threads = Annotated[int, typer.Option(min=0, help="Cores to use; 0 is all.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe; repeatable.")
 ]
-Quantise = Annotated[Literal["int8", "float32"], typer.Option("--quantise", help="Format of the exported weights.")]
+Quantise = Annotated[
+    Literal["auto", "int8", "float32"],
+    typer.Option("--quantise", help="Format of the weights; auto is int8 where the proof allows it, else float32."),
+]
 
 
 def main() -> None:
@@ -231,19 +234,20 @@ def export(
         Path | None, typer.Option(help="Corpus to prove it on; by default what the model was validated with.")
     ] = None,
     clips: Annotated[int, typer.Option(min=1, help="Prove it on so many clips.")] = 200,
-    quantise: Quantise = "int8",
+    quantise: Quantise = "auto",
     force: Annotated[bool, typer.Option("--force", help="Write the export even if it says something else.")] = False,
     as_json: Json = False,
 ) -> None:
     """Export for recognition without torch, and prove on held-out clips that the result says what the checkpoint says."""
     from hvisk import models
     from hvisk.errors import require
+    from hvisk.terminal import talk
 
     require("torch", "train", "compare an export with its checkpoint")
     from hvisk.train import proof
 
     source = models.hugging_face(model)
-    parity = proof.export(source, out, on=on, clips=clips, quantisation=quantise, force=force)
+    parity = proof.export(source, out, on=on, clips=clips, quantisation=quantise, force=force, tell=talk().print)
     if as_json:
         _print_json(parity.to_dict())
     else:

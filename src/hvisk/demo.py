@@ -25,8 +25,8 @@ from hvisk.report import gather, page
 from hvisk.terminal import Bar, percent
 
 VALIDATION_CLIPS = 150
-RECORDING_CLIPS = 8  # joined into one recording, with a pause of PAUSE_SECONDS between
-PAUSE_SECONDS = 1.2
+RECORDING_CLIPS = 8  # joined into one recording, with a pause of PAUSE_SECONDS between: long enough to end a segment
+PAUSE_SECONDS = 2.4
 FAVOURITE = "Jeg elsker tebirkes."  # the sentence that started all this; its pastry is in no training sentence
 
 
@@ -73,8 +73,9 @@ def run(out: Path, console: Console, *, clips: int, test_clips: int, settings: t
         raise HviskError("The demo was interrupted while it trained. The same command goes on from there.")
 
     with clock.stage("export"):
-        parity = proof.export(outcome.model, out / "model", on=test.path, clips=len(test))
-        console.print(f"export: {parity}", markup=False)
+        parity = proof.export(outcome.model, out / "model", on=test.path, clips=len(test), tell=console.print)
+        quantisation = files.read_json(out / "model" / "parity.json")["quantisation"]
+        console.print(f"export, {quantisation}: {parity}", markup=False)
 
     scores = {}
     with clock.stage("evaluate"):
@@ -118,7 +119,13 @@ def run(out: Path, console: Console, *, clips: int, test_clips: int, settings: t
             }
             for name, score in scores.items()
         },
-        "parity": {"clips": parity.clips, "equal": parity.equal, "share_equal": parity.share_equal},
+        "parity": {
+            "quantisation": quantisation,
+            "clips": parity.clips,
+            "equal": parity.equal,
+            "one_token_apart": len(parity.one_token_apart),
+            "share_equal": parity.share_equal,
+        },
         "transcript": spoken.getvalue(),
         "seconds": {
             **{k: round(v, 1) for k, v in clock.seconds.items()},
