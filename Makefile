@@ -1,7 +1,7 @@
-# make demo   the whole road on this machine, in some eight minutes
+# make demo   the whole road on this machine, in some seven minutes
 # make test   what CI runs
 # make bench  every benchmark in its smoke form
-# make base   remakes the small model that the demo starts from (about 75 minutes on 2 cores)
+# make base   remakes the small model that the demo starts from (about 35 minutes)
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -42,7 +42,7 @@ bench: setup
 base: setup
 	$(BIN)/hvisk prepare synthetic --out runs/base-corpus --clips 60000 \
 	  $(foreach code,nb sv de nl en is fi,--language $(code))
-	$(BIN)/hvisk train demo-base
+	OMP_NUM_THREADS=1 $(BIN)/hvisk train demo-base
 	$(BIN)/python -m hvisk.train.shrink runs/base/model src/hvisk/assets/demo-base
 
 clean:

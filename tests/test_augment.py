@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from hvisk.train import augment
 from hvisk.train.augment import mask
 
 NONE = {"time_masks": 0, "time_width": 20, "frequency_masks": 0, "frequency_width": 10}
@@ -82,3 +83,19 @@ def test_the_seed_decides_the_masks(mel: torch.Tensor) -> None:
         masks.append(mask(mel, **{**NONE, "time_masks": 2}))
     assert torch.equal(masks[0], masks[1])
     assert not torch.equal(masks[0], masks[2])
+
+
+def test_warping_moves_a_band_by_its_factor_and_keeps_time() -> None:
+    mel = torch.zeros(400, 80, 3)
+    mel[:, 40, :] = 1.0
+    warped = augment.warp(mel, 0.1)
+    found = (warped[:, :, 0] * torch.arange(80)).sum(1) / warped[:, :, 0].sum(1)  # where each clip's band lies now
+    assert 40 / 1.1 - 1 < found.min() < 38
+    assert 42 < found.max() < 40 / 0.9 + 1
+    assert (warped[:, :, 0] == warped[:, :, 2]).all()
+
+
+def test_no_spread_changes_nothing_and_a_flat_spectrum_stays_flat() -> None:
+    mel = torch.randn(3, 80, 5)
+    assert augment.warp(mel, 0.0) is mel
+    torch.testing.assert_close(augment.warp(torch.ones(3, 80, 5), 0.3), torch.ones(3, 80, 5))

@@ -188,20 +188,24 @@ def test_an_epoch_of_batches_holds_every_clip_with_its_sound(
     recipe = dataclasses.replace(recipe, padded_share=0.0, margin=128)
     where = {text: (store, i) for store in stores for i, text in enumerate(store.texts)}
     seen: list[str] = []
-    margins = set()
+    margins, starts = set(), set()
     for batch in epoch(stores, tokens, recipe):
         said = texts(batch, tokens)
         seen += said
         sounds = [where[text][0].audio(where[text][1]) for text in said]
         for row, sound in zip(batch.waveforms.numpy(), sounds, strict=True):
-            assert np.array_equal(row[: len(sound)], sound)
-            assert not row[len(sound) :].any()
+            start = int(np.flatnonzero(row)[0] - np.flatnonzero(sound)[0])
+            starts.add(start)
+            assert np.array_equal(row[start : start + len(sound)], sound)
+            assert not row[:start].any()
+            assert not row[start + len(sound) :].any()
         longest = max(map(len, sounds))
         frames = batch.waveforms.shape[1] // features.HOP
         assert features.frames_for(longest) <= frames <= features.frames_for(longest, margin=recipe.margin)
         margins.add(frames - features.frames_for(longest))
         assert batch.seconds == pytest.approx(sum(map(len, sounds)) / 16_000)
     assert sorted(seen) == sorted(where)
+    assert len(starts) > 2  # silence before the clips too
     assert max(margins) - min(margins) > features.FRAME_MULTIPLE  # rounding alone makes one margin two
 
 

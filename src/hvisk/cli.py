@@ -72,7 +72,7 @@ def root(
 @app.command()
 def demo(
     out: Out = Path("runs/demo"),
-    clips: Annotated[int, typer.Option(min=40, help="Synthetic clips to train on.")] = 8000,
+    clips: Annotated[int, typer.Option(min=40, help="Synthetic clips to train on.")] = 10000,
     test_clips: Annotated[int, typer.Option(min=12, help="Synthetic clips of unseen speakers to test on.")] = 300,
     settings: Settings = None,
     as_json: Json = False,
@@ -185,7 +185,7 @@ def evaluate(
         Path | None, typer.Option(help="Folder for predictions and scores; by default under runs/evaluations.")
     ] = None,
     clips: Annotated[int, typer.Option(min=0, help="Evaluate on so many clips, chosen at random; 0 is all.")] = 0,
-    beam_size: Beam = 1,
+    beam_size: Beam = 5,
     language: Language = "da",
     threads: Threads = 0,
     as_json: Json = False,
@@ -270,7 +270,7 @@ def transcribe(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Recognise files again that --out holds already.")
     ] = False,
-    beam_size: Beam = 1,
+    beam_size: Beam = 5,
     language: Language = "da",
     vad: Annotated[
         bool, typer.Option("--vad/--no-vad", help="Leave out what is not speech, or recognise every second.")

@@ -193,7 +193,10 @@ def load(
         waves, texts, languages = ([x[i] for i in chosen] for x in (waves, texts, languages))
     waveforms = np.zeros((len(waves), frames * features.HOP), dtype=np.float32)
     for i, wave in enumerate(waves):
-        waveforms[i, : len(wave)] = wave
+        # Silence before a clip too: recordings are cut with some, and a model that never heard it stumbles at every start.
+        room = min(waveforms.shape[1] - len(wave), recipe.margin * features.HOP)
+        start = int(rng.integers(0, room + 1))
+        waveforms[i, start : start + len(wave)] = wave
     sequences = [tokens.labels(text, language) for text, language in zip(texts, languages, strict=True)]
     inputs, labels = label_arrays(sequences, len(tokens.prompt(recipe.language)), tokens.eot)
     letters = [[LETTERS.index(c) + 1 for c in text.lower() if c in LETTERS] for text in texts]

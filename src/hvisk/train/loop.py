@@ -128,7 +128,7 @@ def train(recipe: Recipe, console: Console) -> Outcome:
                 group["lr"] = learning_rate(recipe, share_used(recipe, state))
             device_batch = move(batch, accelerator.device)
             mel = augment.mask(
-                whisper.log_mel(device_batch.waveforms, model.mels),
+                augment.warp(whisper.log_mel(device_batch.waveforms, model.mels), recipe.warp),
                 time_masks=recipe.time_masks,
                 time_width=recipe.time_mask_frames,
                 frequency_masks=recipe.frequency_masks,

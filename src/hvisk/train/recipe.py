@@ -38,7 +38,7 @@ class Recipe:
     # Batches
     batch_seconds: float = 160.0  # audio a step: clips times the longest one; the margin comes on top
     padded_share: float = 0.0  # share of batches padded to 30 s, so that stock runtimes stay good
-    margin: int = 64  # up to so many frames (10 ms) of silence are appended at random
+    margin: int = 64  # up to so many frames (10 ms) of silence are added at random, before and behind the clip
 
     # Optimiser: AdamW, linear warm-up, then linear decay over the budget
     learning_rate: float = 3e-4
@@ -50,7 +50,8 @@ class Recipe:
     dropout: float = 0.0
     activation_dropout: float = 0.0
 
-    # SpecAugment on the log-mel: number and greatest width of the masks
+    # On the log-mel: other voices (each clip's mel axis stretched by up to this share), then SpecAugment's masks
+    warp: float = 0.0
     time_masks: int = 0
     time_mask_frames: int = 20
     frequency_masks: int = 0
@@ -73,7 +74,7 @@ class Recipe:
         _check(self.learning_rate > 0, f"learning_rate = {self.learning_rate}: it must be above 0.")
         _check(self.batch_seconds >= 30, f"batch_seconds = {self.batch_seconds}: at least 30, the longest clip.")
         _check(self.clip_norm > 0, f"clip_norm = {self.clip_norm}: it must be above 0.")
-        for key in ("padded_share", "warmup", "label_smoothing", "dropout", "activation_dropout", "ctc_weight"):
+        for key in ("padded_share", "warmup", "label_smoothing", "dropout", "activation_dropout", "ctc_weight", "warp"):
             value = getattr(self, key)
             _check(0 <= value <= 1, f"{key} = {value}: it must be between 0 and 1.")
         shape = ("width", "encoder_layers", "decoder_layers", "heads")
