@@ -98,7 +98,7 @@ def test_every_command_works_in_the_order_of_the_page(newcomer: Newcomer) -> Non
             continue
         said[command] = newcomer.run(command.removeprefix(".venv/bin/"))
     assert len(said) >= 8
-    assert all(said[command].strip() for command in said)
+    assert not [command for command in said if not said[command].strip()]  # each prints its result
     assert (newcomer.folder / "subtitles/podcast.srt").read_text().startswith("1\n00:00:")
     assert (newcomer.folder / "runs/mine/report.html").exists()
 

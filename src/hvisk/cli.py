@@ -171,9 +171,12 @@ def train(
                 "after": after,
             }
         )
+    elif outcome.finished:
+        print(
+            f"{outcome.model}: validation WER {percent(outcome.before.wer)} before, {percent(outcome.after.wer)} after"
+        )
     if not outcome.finished:
         raise typer.Exit(130)
-    talk().print(f"Validation WER {percent(outcome.before.wer)} -> {percent(outcome.after.wer)}: {outcome.model}")
     _next(f"hvisk export {loaded.out} --out {loaded.out}/ct2", f"or: hvisk evaluate {outcome.model} --on CORPUS")
 
 
