@@ -90,7 +90,7 @@ def silent_ct2(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def demo_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a finished small demo in runs/demo: the one model that a session trains for real."""
+    """A folder with a finished small demo in runs/demo: the one model that a test run trains for real."""
     folder = tmp_path_factory.mktemp("demo")
     sizes = ["--clips", "600", "--test-clips", "24"]
     settings = ["minutes=0", "steps=120", "evaluate_every=120", "checkpoint_every=120", "validation_clips=16"]
