@@ -1,7 +1,7 @@
 # make demo   the whole road on this machine, in some seven minutes
 # make test   what CI runs
 # make bench  every benchmark in its smoke form
-# make base   remakes the small model that the demo starts from (about 35 minutes)
+# make base   remakes the small model that the demo starts from (27 minutes of training)
 
 PYTHON ?= python3
 BIN := .venv/bin

@@ -90,7 +90,7 @@ def demo(
 @prepare_app.command("synthetic")
 def prepare_synthetic(
     out: Out,
-    clips: Annotated[int, typer.Option(min=1, help="Clips to train on.")] = 8000,
+    clips: Annotated[int, typer.Option(min=1, help="Clips to train on.")] = 10000,
     validation_clips: Annotated[
         int, typer.Option(min=1, help="Clips of other speakers to choose checkpoints by.")
     ] = 150,
@@ -282,7 +282,9 @@ def transcribe(
     as_json: Json = False,
 ) -> None:
     """Turn recordings into text, on this machine alone."""
+    from hvisk import models
     from hvisk.recogniser import batch
+    from hvisk.recogniser.engine import Recogniser
     from hvisk.terminal import talk
 
     if out is None and len(files) > 1 and form != "txt" and not as_json:
@@ -290,7 +292,8 @@ def transcribe(
     options = batch.Options(
         form=form, language=language, beam_size=beam_size, vad=vad, overwrite=overwrite, as_json=as_json
     )
-    broken = batch.transcribe(files, _recogniser(model, threads), options, out, talk())
+    recogniser = Recogniser.load(models.recognisable(model), threads=threads)
+    broken = batch.transcribe(files, recogniser, options, out, talk())
     if broken:
         _fail(f"{len(broken)} of {len(files)} files could not be transcribed: {', '.join(map(str, broken))}.")
 
@@ -366,13 +369,6 @@ def _prepare(
             print(f"{out / split}: {counts}; left out: {filtered}")
     validation = f" validation={out}/validation" if "validation" in found else ""
     _next(f"hvisk train RECIPE.toml --set train={out}/train{validation and f' --set{validation}'}")
-
-
-def _recogniser(model: str | None, threads: int) -> Any:
-    from hvisk import models
-    from hvisk.recogniser.engine import Recogniser
-
-    return Recogniser.load(models.recognisable(model), threads=threads)
 
 
 def _version(wanted: bool) -> None:
