@@ -77,6 +77,8 @@ def evaluate(
         },
     )
     done = {p.id: p for p in load(path)} if path.exists() else {}
+    # Counted once a clip: the score so far is shown after every batch, and its counts are nearly all known.
+    counts = {p.id: metrics.count(p.reference, p.hypothesis) for p in done.values()}
     missing = sorted((i for i in chosen if store.ids[i] not in done), key=lambda i: store.seconds[i])
     for batch in _batches(missing, store):
         audio = [store.audio(i) for i in batch]
@@ -101,7 +103,9 @@ def evaluate(
         _append(path, fresh)
         done.update((p.id, p) for p in fresh)
         if on_progress:
-            on_progress(len(done), len(chosen), score(list(done.values())))
+            counts.update((p.id, metrics.count(p.reference, p.hypothesis)) for p in fresh)
+            so_far = metrics.score(list(counts.values()), [done[i].speaker for i in counts])
+            on_progress(len(done), len(chosen), so_far)
     predictions = [done[store.ids[i]] for i in chosen]
     files.write_text(path, "".join(_line(p) for p in predictions))
     result = Evaluation(tuple(predictions), score(predictions), speed(predictions))
