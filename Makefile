@@ -41,7 +41,7 @@ bench: setup
 
 base: setup
 	$(BIN)/hvisk prepare synthetic --out runs/base-corpus --clips 60000 \
-	  $(foreach code,nb sv de nl en is fi,--language $(code))
+	  $(foreach code,nb sv de nl en is fi da@nb da@sv da@de da@nl da@en da@is,--language $(code))
 	OMP_NUM_THREADS=1 $(BIN)/hvisk train demo-base
 	$(BIN)/python -m hvisk.train.shrink runs/base/model src/hvisk/assets/demo-base
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
-from hvisk import demo, evaluate, metrics
+from hvisk import demo, evaluate, metrics, predictions
 from hvisk.corpora.store import Store
 
 
@@ -85,7 +85,7 @@ def test_other_settings_in_the_same_folder_are_refused(demo_run: Path) -> None:
 
 def test_scores_can_be_computed_again_from_the_predictions_alone(demo_run: Path) -> None:
     directory = demo_run / "runs/demo/evaluation/test"
-    score = evaluate.score(evaluate.load(directory / "predictions.jsonl"))
+    score = evaluate.score(predictions.load(directory / "predictions.jsonl"))
     summary = json.loads((demo_run / "runs/demo/summary.json").read_text())
     assert score.wer == summary["test"]["wer"]
     assert list(score.wer_interval or ()) == summary["test"]["wer_interval"]

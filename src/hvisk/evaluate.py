@@ -7,7 +7,6 @@ out/scores.json         computed from predictions.jsonl alone, any time again
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,26 +16,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hvisk import files, metrics
-from hvisk.corpora.store import Meta, Store
+from hvisk import files, metrics, predictions
+from hvisk.corpora.store import Store
 from hvisk.errors import HviskError
+from hvisk.predictions import Prediction
 from hvisk.recogniser.engine import Recogniser
 
 BATCH_SECONDS = 240.0  # audio between two writes: what a kill can cost
 Recognise = Callable[[Sequence[NDArray[np.float32]]], list[str]]
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """One clip's raw texts, with how long it is and how long the recogniser took for it (its share of a batch)."""
-
-    id: str
-    speaker: str
-    seconds: float
-    reference: str
-    hypothesis: str
-    compute_seconds: float
-    meta: Meta
 
 
 @dataclass(frozen=True)
@@ -76,7 +63,7 @@ def evaluate(
             "selection": hashlib.sha256(json.dumps(chosen).encode()).hexdigest()[:12],
         },
     )
-    done = {p.id: p for p in load(path)} if path.exists() else {}
+    done = {p.id: p for p in predictions.load(path)} if path.exists() else {}
     # Counted once a clip: the score so far is shown after every batch, and its counts are nearly all known.
     counts = {p.id: metrics.count(p.reference, p.hypothesis) for p in done.values()}
     missing = sorted((i for i in chosen if store.ids[i] not in done), key=lambda i: store.seconds[i])
@@ -100,15 +87,15 @@ def evaluate(
             )
             for i, clip, text in zip(batch, audio, texts, strict=True)
         ]
-        _append(path, fresh)
+        predictions.append(path, fresh)
         done.update((p.id, p) for p in fresh)
         if on_progress:
             counts.update((p.id, metrics.count(p.reference, p.hypothesis)) for p in fresh)
             so_far = metrics.score(list(counts.values()), [done[i].speaker for i in counts])
             on_progress(len(done), len(chosen), so_far)
-    predictions = [done[store.ids[i]] for i in chosen]
-    files.write_text(path, "".join(_line(p) for p in predictions))
-    result = Evaluation(tuple(predictions), score(predictions), speed(predictions))
+    found = [done[store.ids[i]] for i in chosen]
+    predictions.write(path, found)
+    result = Evaluation(tuple(found), score(found), predictions.speed(found))
     files.write_json(out / "scores.json", {"wer": result.score.to_dict(), "speed": round(result.speed, 2)})
     return result
 
@@ -142,31 +129,10 @@ def evaluate_model(
     )
 
 
-def load(path: Path) -> list[Prediction]:
-    """Read predictions; a last line that a kill cut short is left out, any other broken line is a HviskError."""
-    found: list[Prediction] = []
-    lines = path.read_bytes().split(b"\n")  # bytes: a kill may cut a letter in half too
-    for number, line in enumerate(lines[:-1], start=1):  # a whole line ends in a newline: the rest is empty or torn
-        try:
-            found.append(Prediction(**json.loads(line.decode())))
-        except (ValueError, TypeError) as error:
-            raise HviskError(
-                f"{path}:{number}: not a prediction ({error}). Accepted: JSON objects with id, speaker, seconds, "
-                "reference, hypothesis, compute_seconds and meta."
-            ) from error
-    return found
-
-
-def score(predictions: Sequence[Prediction]) -> metrics.Score:
+def score(found: Sequence[Prediction]) -> metrics.Score:
     """Score raw predictions with the headline scorer."""
-    counts = [metrics.count(p.reference, p.hypothesis) for p in predictions]
-    return metrics.score(counts, [p.speaker for p in predictions])
-
-
-def speed(predictions: Sequence[Prediction]) -> float:
-    """Seconds of audio recognised a second, summed over the clips; 0 where nothing was."""
-    took = sum(p.compute_seconds for p in predictions)
-    return sum(p.seconds for p in predictions) / took if took else 0.0
+    counts = [metrics.count(p.reference, p.hypothesis) for p in found]
+    return metrics.score(counts, [p.speaker for p in found])
 
 
 def _keep_settings(out: Path, settings: dict[str, Any]) -> None:
@@ -194,18 +160,3 @@ def _batches(indices: Sequence[int], store: Store) -> list[list[int]]:
             seconds = float(store.seconds[index])
         batches[-1].append(index)
     return batches
-
-
-def _line(prediction: Prediction) -> str:
-    return json.dumps(vars(prediction), ensure_ascii=False) + "\n"
-
-
-def _append(path: Path, predictions: Sequence[Prediction]) -> None:
-    whole = path.read_bytes() if path.exists() else b""
-    keep = whole.rfind(b"\n") + 1
-    with path.open("r+b" if whole else "wb") as file:
-        file.truncate(keep)  # a torn line, left by a kill, would swallow the next one
-        file.seek(keep)
-        file.write("".join(_line(p) for p in predictions).encode())
-        file.flush()
-        os.fsync(file.fileno())

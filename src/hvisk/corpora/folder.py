@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from hvisk import audio
-from hvisk.corpora.store import Meta, Rejected, Utterance
+from hvisk.corpora.store import Rejected, Utterance
 from hvisk.errors import AudioError, CorpusError
+from hvisk.predictions import Meta
 
 # The names that the usual collections give their columns: Hugging Face's folders, Common Voice, NeMo's and Kaldi's kin.
 AUDIO = ("audio", "file_name", "path", "file", "audio_filepath", "filename", "wav")

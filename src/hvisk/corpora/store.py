@@ -30,13 +30,13 @@ from numpy.typing import NDArray
 from hvisk import audio as sound
 from hvisk import files
 from hvisk.errors import AudioError, CorpusError
+from hvisk.predictions import Meta
 
 FORMAT = "hvisk-shards-1"
 MIN_SECONDS = 0.3  # a word takes longer
 MAX_SECONDS = 30.0  # Whisper's window; audio is never cut without its text
 EXAMPLES = 5  # filtered ids kept by name for each reason
 
-Meta = dict[str, str | int | float | None]
 Part = TypeVar("Part")
 
 _SCHEMA = pa.schema(

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hvisk import evaluate, files, metrics
+from hvisk import evaluate, files, metrics, predictions
 from hvisk.corpora.store import Store
 from hvisk.errors import HviskError
+from hvisk.predictions import Prediction
 from hvisk.report.page import Clip, Fact, Point, ReportData, choose_clips
 from hvisk.tokens import Tokens
 
@@ -36,7 +37,7 @@ def gather(
     about = files.read_json(run / "model" / "hvisk.json") if (run / "model" / "hvisk.json").exists() else {}
     log = [json.loads(line) for line in (run / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     found = [(name, _predictions(directory)) for name, directory in evaluations]
-    scores = [(name, evaluate.score(predictions)) for name, predictions in found]
+    scores = [(name, evaluate.score(clips)) for name, clips in found]
     return ReportData(
         title=f"A Whisper of {about.get('parameters', 0) / 1e6:.1f} million parameters" if about else str(run),
         subtitle=subtitle or f"Trained with {run.name}'s recipe; language: {recipe['language']}.",
@@ -54,13 +55,13 @@ def gather(
     )
 
 
-def _predictions(directory: Path) -> list[evaluate.Prediction]:
+def _predictions(directory: Path) -> list[Prediction]:
     path = directory / "predictions.jsonl"
     if not path.exists():
         raise HviskError(
             f"{directory} holds no predictions.jsonl. Make it with: hvisk evaluate MODEL --on CORPUS --out DIR"
         )
-    return evaluate.load(path)
+    return predictions.load(path)
 
 
 def _facts(recipe: dict[str, Any], about: dict[str, Any], log: list[dict[str, Any]], hardware: str) -> list[Fact]:
@@ -100,11 +101,11 @@ def _parity(export: Path) -> dict[str, Any] | None:
     return {**parity, "texts": texts}
 
 
-def _clips(found: Sequence[tuple[str, list[evaluate.Prediction]]], store: Store | None) -> list[Clip]:
+def _clips(found: Sequence[tuple[str, list[Prediction]]], store: Store | None) -> list[Clip]:
     if not found:
         return []
     final = {p.id: p for p in found[-1][1]}
-    texts = [(name, {p.id: p.hypothesis for p in predictions}) for name, predictions in found]
+    texts = [(name, {p.id: p.hypothesis for p in clips}) for name, clips in found]
     places = {identifier: i for i, identifier in enumerate(store.ids)} if store else {}
     counts = [(p.id, metrics.count(p.reference, p.hypothesis)) for p in final.values()]
     return [
