@@ -32,7 +32,7 @@ BATCHES_SORTED_TOGETHER = 40  # clips of so many batches are sorted by length: l
 
 @dataclass(frozen=True)
 class Position:
-    """How far training has come in the data: batches taken of an epoch."""
+    """How far training has come in the data: batches taken of an epoch, by each of the run's processes."""
 
     epoch: int = 0
     batch: int = 0
@@ -140,12 +140,21 @@ def plan(
 
 
 def stream(
-    stores: Sequence[Store], selection: Selection, tokens: Tokens, recipe: Recipe, start: Position
+    stores: Sequence[Store],
+    selection: Selection,
+    tokens: Tokens,
+    recipe: Recipe,
+    start: Position,
+    rank: int = 0,
 ) -> Generator[Batch, None, None]:
-    """Yield batches without end from `start` on, loaded ahead in threads (soundfile decodes without Python's lock)."""
+    """Yield batches without end from `start` on, loaded ahead in threads (soundfile decodes without Python's lock).
+
+    Of several processes each takes its own batch of every step: `rank` says which. Their audio together is the recipe's
+    batch_seconds.
+    """
     with ThreadPoolExecutor(recipe.loader_threads, thread_name_prefix="hvisk-loader") as pool:
         ahead: deque[Future[Batch]] = deque()
-        places = _places(stores, selection, recipe, start)
+        places = _places(stores, selection, recipe, start, rank)
         try:
             while True:
                 while len(ahead) < 2 * recipe.loader_threads + 1:
@@ -157,15 +166,21 @@ def stream(
 
 
 def _places(
-    stores: Sequence[Store], selection: Selection, recipe: Recipe, start: Position
+    stores: Sequence[Store], selection: Selection, recipe: Recipe, start: Position, rank: int
 ) -> Iterator[tuple[list[tuple[int, int]], Position, Position]]:
     lengths = [store.seconds[clips] for store, clips in zip(stores, selection.clips, strict=True)]
-    epoch, skip = start.epoch, start.batch
+    epoch, skip, share = start.epoch, start.batch, recipe.batch_seconds / recipe.processes
     while True:
-        batches = plan(lengths, epoch, batch_seconds=recipe.batch_seconds, seed=recipe.seed)
-        for number in range(skip, len(batches)):
-            last = number + 1 == len(batches)
-            after = Position(epoch + 1, 0) if last else Position(epoch, number + 1)
+        batches = plan(lengths, epoch, batch_seconds=share, seed=recipe.seed)
+        if len(batches) < recipe.processes:
+            raise RecipeError(
+                f"The corpus makes {len(batches)} batches of {share:.0f} s, too few for "
+                f"{recipe.processes} processes. Train with --set processes=1."
+            )
+        steps = len(batches) // recipe.processes  # what is left over, less than a step, is skipped
+        for step in range(skip, steps):
+            after = Position(epoch + 1, 0) if step + 1 == steps else Position(epoch, step + 1)
+            number = step * recipe.processes + rank
             clips = [(s, int(selection.clips[s][i])) for s, i in batches[number]]
             yield clips, Position(epoch, number), after
         epoch, skip = epoch + 1, 0
@@ -188,7 +203,9 @@ def load(
     frames = features.frames_for(longest, margin=int(rng.integers(0, recipe.margin + 1)))
     if rng.random() < recipe.padded_share:
         frames = features.MAX_FRAMES
-        keep = max(1, int(recipe.batch_seconds // features.MAX_SECONDS))  # the same audio a step, so the same memory
+        keep = int(
+            recipe.batch_seconds / recipe.processes // features.MAX_SECONDS
+        )  # the same audio a step, so the same memory
         chosen = rng.permutation(len(waves))[:keep]
         waves, texts, languages = ([x[i] for i in chosen] for x in (waves, texts, languages))
     waveforms = np.zeros((len(waves), frames * features.HOP), dtype=np.float32)

@@ -26,11 +26,12 @@ from rich.console import Console
 from hvisk import __version__, files, metrics
 from hvisk.corpora.store import Store
 from hvisk.errors import HviskError, RecipeError
-from hvisk.train import augment, batches, checkpoint, precision
+from hvisk.train import augment, batches, checkpoint, precision, processes
 from hvisk.train import model as whisper
 from hvisk.train.batches import Batch
 from hvisk.train.checkpoint import State
 from hvisk.train.model import Whisper
+from hvisk.train.processes import ALONE, Crew
 from hvisk.train.progress import Progress
 from hvisk.train.recipe import Recipe
 
@@ -61,14 +62,25 @@ def train(recipe: Recipe, console: Console) -> Outcome:
     stores, validation = batches.open_corpora(recipe)
     claim(run, recipe, stores, validation)
     checkpoint.sweep(run)
+    with processes.crew(recipe) as crew:
+        return follow(recipe, console, crew)
 
+
+def follow(recipe: Recipe, console: Console, crew: Crew) -> Outcome:
+    """Train as one process of `crew`: all compute the same, the first one talks and writes."""
+    run = Path(recipe.out)
+    stores, validation = batches.open_corpora(recipe)
     chosen = precision.choose(recipe.precision)
     AcceleratorState._reset_state()  # it remembers the format of an earlier run in this process and insists on it
     accelerator = Accelerator(
         mixed_precision="no" if chosen.dtype == "fp32" else chosen.dtype, cpu=chosen.device == "cpu"
     )
     if accelerator.num_processes > 1:
-        raise HviskError("Training runs in one process, on one device. Start it without accelerate launch or torchrun.")
+        raise HviskError("Training runs on one device. Start it without accelerate launch or torchrun.")
+    if crew.size > 1 and chosen.device != "cpu":
+        raise RecipeError(
+            f"processes = {crew.size} is for CPUs; this machine trains on {chosen.device}. Set processes=1."
+        )
     resumed = checkpoint.found(run)
     if resumed:
         dropout = {"dropout": recipe.dropout, "activation_dropout": recipe.activation_dropout}
@@ -100,15 +112,17 @@ def train(recipe: Recipe, console: Console) -> Outcome:
     log = Log(run / "log.jsonl")
     if resumed:
         console.print(f"Resuming at step {state.step}, {state.seconds / 60:.1f} minutes in.")
-        log.cut(state.step)
+        if crew.leads:
+            log.cut(state.step)
         before = log.first_score()
     else:
-        before = evaluate(model, validation, clips, recipe, run, state, console)
-        log.write(state, before, loss=None)
+        before = evaluate(model, validation, clips, recipe, run, state, console, crew)
+        if crew.leads:
+            log.write(state, before, loss=None)
 
     failures = 0
     losses: list[torch.Tensor] = []
-    stream = batches.stream(stores, selection, model.tokens, recipe, state.position)
+    stream = batches.stream(stores, selection, model.tokens, recipe, state.position, crew.rank)
     with (
         Progress(state, share_used(recipe, state), console) as progress,
         interruptible() as interrupted,
@@ -122,7 +136,7 @@ def train(recipe: Recipe, console: Console) -> Outcome:
 
             # ------------------------------------------------------------------ one step
             # Seeded by the step, so that dropout and masks after a resume are those of an uninterrupted run.
-            torch.manual_seed(recipe.seed * 1_000_003 + state.step)
+            torch.manual_seed(recipe.seed * 1_000_003 + state.step + 999_999_937 * crew.rank)
             model.net.train()
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(recipe, share_used(recipe, state))
@@ -138,9 +152,11 @@ def train(recipe: Recipe, console: Console) -> Outcome:
                 total, plain = whisper.loss(
                     model, mel, device_batch, label_smoothing=recipe.label_smoothing, ctc_weight=recipe.ctc_weight
                 )
-            finite = bool(torch.isfinite(total))
+            accelerator.backward(total)
+            plain = plain.detach()
+            crew.average([plain, *(p.grad for p in parameters if p.grad is not None)])
+            finite = bool(torch.isfinite(plain))
             if finite:
-                accelerator.backward(total)
                 norm = accelerator.clip_grad_norm_(parameters, recipe.clip_norm)
                 # One NaN here would become every weight. A scaler looks for itself, and lowers its scale when it finds one.
                 finite = accelerator.scaler is not None or bool(torch.isfinite(norm))
@@ -151,12 +167,14 @@ def train(recipe: Recipe, console: Console) -> Outcome:
             failures = 0 if finite else failures + 1
             if failures >= NON_FINITE_IN_A_ROW:
                 raise HviskError(beyond_repair(recipe, state, failures))
+            # By the first process's clock, so that all see the same share of the budget used.
+            took, heard = crew.total((time.perf_counter() - began) * crew.leads, batch.seconds)
             state = replace(
                 state,
                 step=state.step + 1,
                 position=batch.after,
-                seconds=state.seconds + time.perf_counter() - began,
-                audio_seconds=state.audio_seconds + batch.seconds,
+                seconds=state.seconds + took,
+                audio_seconds=state.audio_seconds + heard,
                 skipped=state.skipped + (not finite),
             )
             progress.step(state, share_used(recipe, state), losses)
@@ -165,20 +183,23 @@ def train(recipe: Recipe, console: Console) -> Outcome:
             done = share_used(recipe, state) >= 1
             score: metrics.Score | None = None
             if state.step % recipe.evaluate_every == 0 or done:
-                score = evaluate(model, validation, clips, recipe, run, state, console)
-                log.write(state, score, loss=mean(losses))
+                score = evaluate(model, validation, clips, recipe, run, state, console, crew)
+                if crew.leads:
+                    log.write(state, score, loss=mean(losses))
                 losses.clear()
                 if score.cer is not None and (state.best_cer is None or score.cer <= state.best_cer):
                     state = replace(state, best_cer=score.cer, best_step=state.step)
             new_best = state.best_step == state.step
-            stop = interrupted.is_set()
-            if state.step % recipe.checkpoint_every == 0 or done or new_best or stop:
+            stops = crew.total(interrupted.is_set())[0] > 0
+            if crew.leads and (state.step % recipe.checkpoint_every == 0 or done or new_best or stops):
                 scored = {**about, "step": state.step, "validation": score.to_dict() if score else None}
                 checkpoint.save(run, model, state, optimizer, accelerator.scaler, scored, keep=recipe.keep_checkpoints)
-            if stop:
+            if stops:
                 break
 
     finished = share_used(recipe, state) >= 1
+    if not crew.leads:
+        return Outcome(run, state, before, before, finished)
     if not finished:
         console.print(f"Stopped at step {state.step}; saved. The same command goes on from here.")
         return Outcome(checkpoint.found(run)[-1], state, before, log.last_score(), finished=False)
@@ -243,12 +264,20 @@ def learning_rate(recipe: Recipe, share: float) -> float:
 
 
 def evaluate(
-    model: Whisper, validation: Store, clips: list[int], recipe: Recipe, run: Path, state: State, console: Console
+    model: Whisper,
+    validation: Store,
+    clips: list[int],
+    recipe: Recipe,
+    run: Path,
+    state: State,
+    console: Console,
+    crew: Crew = ALONE,
 ) -> metrics.Score:
     """Decode the validation clips for real, each in its language; keep the raw predictions, print score and a sample."""
     spoken = batches.languages(validation, recipe)
-    found = whisper.transcribe(model, [validation.audio(i) for i in clips], language=[spoken[i] for i in clips])
-    texts = [model.tokens.decode(ids) for ids in found]
+    mine = clips[crew.rank :: crew.size]
+    found = whisper.transcribe(model, [validation.audio(i) for i in mine], language=[spoken[i] for i in mine])
+    texts = crew.gather([model.tokens.decode(ids) for ids in found])
     lines = [
         {
             "id": validation.ids[i],
@@ -258,10 +287,11 @@ def evaluate(
         }
         for i, text in zip(clips, texts, strict=True)
     ]
-    files.write_text(
-        run / "predictions" / f"{state.step:06d}.jsonl",
-        "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines),
-    )
+    if crew.leads:
+        files.write_text(
+            run / "predictions" / f"{state.step:06d}.jsonl",
+            "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines),
+        )
     counts = [metrics.count(line["reference"], line["hypothesis"]) for line in lines]
     score = metrics.score(counts, [line["speaker"] for line in lines])
     sample = lines[(state.step // recipe.evaluate_every) % len(lines)]

@@ -64,6 +64,7 @@ class Recipe:
     keep_checkpoints: int = 2
 
     # Machine
+    processes: int = 1  # on a CPU: so many share the cores and every step's audio; 2 on 2 cores train 1.5 times as fast
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     loader_threads: int = 2
     seed: int = 1
@@ -72,13 +73,21 @@ class Recipe:
         _check(self.steps > 0 or self.minutes > 0, "A recipe needs a budget: set steps or minutes above 0.")
         _check(bool(self.train), "train is empty: name at least one corpus directory made by hvisk prepare.")
         _check(self.learning_rate > 0, f"learning_rate = {self.learning_rate}: it must be above 0.")
-        _check(self.batch_seconds >= 30, f"batch_seconds = {self.batch_seconds}: at least 30, the longest clip.")
+        share = self.batch_seconds / max(1, self.processes)
+        _check(share >= 30, f"batch_seconds = {self.batch_seconds}: at least 30, the longest clip, for each process.")
         _check(self.clip_norm > 0, f"clip_norm = {self.clip_norm}: it must be above 0.")
         for key in ("padded_share", "warmup", "label_smoothing", "dropout", "activation_dropout", "ctc_weight", "warp"):
             value = getattr(self, key)
             _check(0 <= value <= 1, f"{key} = {value}: it must be between 0 and 1.")
         shape = ("width", "encoder_layers", "decoder_layers", "heads")
-        every = ("evaluate_every", "validation_clips", "checkpoint_every", "keep_checkpoints", "loader_threads")
+        every = (
+            "evaluate_every",
+            "validation_clips",
+            "checkpoint_every",
+            "keep_checkpoints",
+            "loader_threads",
+            "processes",
+        )
         for key in (*shape, *every):
             _check(getattr(self, key) >= 1, f"{key} = {getattr(self, key)}: it must be at least 1.")
         masks = ("time_masks", "time_mask_frames", "frequency_masks", "frequency_mask_bins")
