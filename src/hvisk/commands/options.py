@@ -1,0 +1,43 @@
+"""What the verbs of the command line share: options with the same meaning everywhere, and how a result is given."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Out = Annotated[
+    Path, typer.Option("--out", help="Folder to write to; called again, the work goes on where it stopped.")
+]
+Codec = Annotated[
+    Literal["flac", "opus"], typer.Option(help="How clips are stored: flac is lossless, opus a sixth of it.")
+]
+Workers = Annotated[int, typer.Option(min=0, help="Processes at once; 0 is one a core.")]
+Beam = Annotated[int, typer.Option("--beam-size", min=1, help="Texts followed at once; 1 is greedy and fastest.")]
+Language = Annotated[str, typer.Option(help="What is spoken, by Whisper's code.")]
+Threads = Annotated[int, typer.Option(min=0, help="Cores to use; 0 is all.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe; repeatable.")
+]
+Quantise = Annotated[
+    Literal["auto", "int8", "float32"],
+    typer.Option("--quantise", help="Format of the weights; auto is int8 where the proof allows it, else float32."),
+]
+
+
+def print_json(value: Any) -> None:
+    """Give a result to a machine, on stdout."""
+    print(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def following(*commands: str) -> None:
+    """Name the commands that come next, on stderr."""
+    print("Next:", ", ".join(commands), file=sys.stderr)
+
+
+def fail(message: str) -> None:
+    """End with exit code 1 and a sentence that explains it."""
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(1)
