@@ -7,19 +7,13 @@ WER here is the standard corpus word error rate, (S + D + I) / (S + D + H): inse
 can exceed 100 %. CER is the same over characters, with the single spaces between words counted as characters.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from rapidfuzz.distance import Levenshtein
 
-from hvisk import text
-
-FEW_SPEAKERS = 10  # below this a speaker bootstrap has too few blocks to resample for its interval to be believed
-DRAWS = 1000
-CONFIDENCE = 0.95
+from hvisk import intervals, text
 
 
 @dataclass(frozen=True)
@@ -78,9 +72,9 @@ class Score:
         return asdict(self)
 
 
-def align(reference: str, hypothesis: str) -> list[Edit]:
+def align(reference: str, hypothesis: str, normalise: Callable[[str], str] = text.normalise) -> list[Edit]:
     """Return the word alignment of two raw texts, both normalised first, as edits from left to right."""
-    a, b = text.words(reference), text.words(hypothesis)
+    a, b = normalise(reference).split(), normalise(hypothesis).split()
     edits: list[Edit] = []
     for block in Levenshtein.opcodes(a, b):
         left, right = a[block.src_start : block.src_end], b[block.dest_start : block.dest_end]
@@ -95,9 +89,12 @@ def align(reference: str, hypothesis: str) -> list[Edit]:
     return edits
 
 
-def count(reference: str, hypothesis: str) -> Counts:
-    """Count the edits between two raw texts after normalising both."""
-    a, b = text.words(reference), text.words(hypothesis)
+def count(reference: str, hypothesis: str, normalise: Callable[[str], str] = text.normalise) -> Counts:
+    """Count the edits between two raw texts after normalising both.
+
+    A word of one letter is a word. An empty reference has no words, so that all of the hypothesis is insertions.
+    """
+    a, b = normalise(reference).split(), normalise(hypothesis).split()
     tally = {"delete": 0, "insert": 0, "replace": 0}
     for operation in Levenshtein.editops(a, b):
         tally[operation.tag] += 1
@@ -120,46 +117,21 @@ def score(counts: Sequence[Counts], speakers: Sequence[str], *, seed: int = 0) -
     """
     if len(counts) != len(speakers):
         raise ValueError(f"{len(counts)} utterances but {len(speakers)} speakers")
-    names = {name: row for row, name in enumerate(sorted(set(speakers)))}
-    table = np.array([[c.errors, c.words, c.character_errors, c.characters] for c in counts], dtype=np.float64)
-    blocks = np.zeros((len(names), 4))  # one row a speaker
-    if len(counts):
-        np.add.at(blocks, [names[name] for name in speakers], table)
-    errors, words, character_errors, characters = blocks.sum(axis=0)
-    warning = None
-    if len(names) == 1:
-        warning = "1 speaker: no interval can be drawn from it."
-    elif 0 < len(names) < FEW_SPEAKERS:
-        warning = f"{len(names)} speakers: too few for the interval to be believed; it is likely to be too narrow."
-    draws = _draw(blocks, seed) if len(names) > 1 else None
+    columns = [(c.errors, c.words, c.character_errors, c.characters) for c in counts]
+    errors, words, character_errors, characters = zip(*columns, strict=True) if columns else ((), (), (), ())
+    number = len(set(speakers))
     return Score(
-        wer=float(errors / words) if words else None,
-        cer=float(character_errors / characters) if characters else None,
-        wer_interval=None if draws is None else _interval(draws[:, 0], draws[:, 1]),
-        cer_interval=None if draws is None else _interval(draws[:, 2], draws[:, 3]),
+        wer=sum(errors) / sum(words) if sum(words) else None,
+        cer=sum(character_errors) / sum(characters) if sum(characters) else None,
+        wer_interval=intervals.interval(errors, words, speakers, seed=seed),
+        cer_interval=intervals.interval(character_errors, characters, speakers, seed=seed),
         clips=len(counts),
-        speakers=len(names),
-        words=int(words),
+        speakers=number,
+        words=sum(words),
         hits=sum(c.hits for c in counts),
         substitutions=sum(c.substitutions for c in counts),
         deletions=sum(c.deletions for c in counts),
         insertions=sum(c.insertions for c in counts),
         normaliser=text.NORMALISER,
-        warning=warning,
+        warning=intervals.few_speakers(number),
     )
-
-
-def _draw(blocks: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
-    """Sums of resampled speakers, (DRAWS, 4): how often each speaker is drawn is one multinomial."""
-    n = len(blocks)
-    weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=DRAWS)
-    return np.asarray(weights @ blocks, dtype=np.float64)
-
-
-def _interval(numerator: NDArray[np.float64], denominator: NDArray[np.float64]) -> tuple[float, float] | None:
-    kept = denominator > 0
-    if not kept.any():
-        return None
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(numerator[kept] / denominator[kept], [tail, 1 - tail])
-    return float(low), float(high)
