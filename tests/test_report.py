@@ -179,7 +179,7 @@ def test_a_substitution_a_deletion_and_an_insertion_are_marked_up_as_such():
     hypotheses = [("after training", "toget til 10 birkes kører halv syv")]
     html = render(report(clips=[clip(0, hypotheses=hypotheses)], parity=None))
     assert aligned(html) == [
-        '<bdi>toget</bdi> <bdi>til</bdi> <bdi><ins class="extra">10</ins></bdi> '
+        '<bdi>toget</bdi> <bdi>til</bdi> <bdi><ins class="extra">ti</ins></bdi> '
         '<bdi class="sub"><del>tebirkes</del> <ins>birkes</ins></bdi> <bdi>kører</bdi> '
         '<bdi><del>klokken</del></bdi> <bdi>halv</bdi> <bdi class="sub"><del>ni</del> <ins>syv</ins></bdi>'
     ]

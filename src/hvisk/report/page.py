@@ -17,7 +17,7 @@ from typing import Any, Literal
 import jinja2
 from markupsafe import Markup
 
-from hvisk import __version__, files, metrics
+from hvisk import __version__, files, intervals, metrics
 from hvisk.report import numbers
 from hvisk.report.charts import Point, learning_curve, next_round
 
@@ -111,6 +111,7 @@ def render(data: ReportData) -> str:
         parity=_parity(data.parity),
         clips=[_clip(clip) for clip in data.clips],
         metrics=metrics,
+        intervals=intervals,
         version=__version__,
         style=Markup(style),
         script=Markup(script),
