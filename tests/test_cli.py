@@ -19,9 +19,14 @@ VERBS = [
     "prepare folder",
     "train",
     "evaluate",
+    "score",
+    "compare",
+    "try",
     "export",
     "transcribe",
     "report",
+    "card",
+    "push",
     "doctor",
 ]
 
@@ -186,7 +191,8 @@ def test_prepare_a_folder_and_evaluate_on_it(
 
     code, out, err = hvisk("evaluate", random_ct2, "--on", "corpus/train", "--out", "eval", "--json")
     assert code == 0, err
-    score = json.loads(out)
+    (found,) = json.loads(out)
+    score = found["scales"]["wer"]
     assert (score["clips"], score["speakers"], score["words"]) == (6, 3, 24)
     assert score["wer"] > 0.5  # it says noise
     rows = [json.loads(line) for line in (tmp_path / "eval" / "predictions.jsonl").read_text().splitlines()]

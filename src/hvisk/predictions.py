@@ -4,10 +4,12 @@ Raw means as the corpus and the recogniser wrote them: no scorer has touched the
 """
 
 import json
+import math
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hvisk import files
 from hvisk.errors import HviskError
@@ -20,7 +22,7 @@ class Prediction:
     """One clip's raw texts, with how long it is and how long the recogniser took for it (its share of a batch).
 
     seconds and compute_seconds are 0 where a file of another project does not tell them. meta: what the corpus knows of
-    the clip (age, gender, dialect ...). note: why the hypothesis is empty although the recogniser was asked.
+    the clip (age, gender, dialect ...), maybe nothing. note: why the hypothesis is empty although the recogniser was asked.
     """
 
     id: str
@@ -34,13 +36,16 @@ class Prediction:
 
 
 def load(path: Path) -> list[Prediction]:
-    """Read predictions; a last line that a kill cut short is left out, any other broken line is a HviskError."""
+    """Read predictions; a last line that a kill cut short is left out, any other broken line is a HviskError.
+
+    A duration that is no number (NaN) is one that nobody knows, 0; metadata that are no number, or null, are missing.
+    """
     found: list[Prediction] = []
     lines = path.read_bytes().split(b"\n")  # bytes: a kill may cut a letter in half too
     for number, line in enumerate(lines[:-1], start=1):  # a whole line ends in a newline: the rest is empty or torn
         try:
-            found.append(Prediction(**json.loads(line.decode())))
-        except (ValueError, TypeError) as error:
+            found.append(_prediction(json.loads(line.decode())))
+        except (ValueError, TypeError, AttributeError) as error:
             raise HviskError(
                 f"{path}:{number}: not a prediction ({error}). Accepted: JSON objects with id, speaker, seconds, "
                 "reference, hypothesis, compute_seconds, meta and note."
@@ -70,10 +75,39 @@ def append(path: Path, predictions: Iterable[Prediction]) -> None:
 
 
 def speed(predictions: Sequence[Prediction]) -> float:
-    """Seconds of audio recognised a second, summed over the clips; 0 where nothing was."""
-    took = sum(p.compute_seconds for p in predictions)
-    return sum(p.seconds for p in predictions) / took if took else 0.0
+    """Seconds of audio recognised a second, summed over the clips that were; 0 where none was."""
+    timed = [p for p in predictions if not p.note and p.compute_seconds]
+    took = sum(p.compute_seconds for p in timed)
+    return sum(p.seconds for p in timed) / took if took else 0.0
+
+
+def _prediction(value: dict[str, Any]) -> Prediction:
+    """Return what a line says; TypeError where a value is of another type, so that none can fail later, elsewhere."""
+    texts = ("id", "speaker", "reference", "hypothesis", "note")
+    for key in value.keys() & set(texts):
+        if not isinstance(value[key], str):
+            raise TypeError(f"{key} is no text: {value[key]!r}")
+    for key in value.keys() & {"seconds", "compute_seconds"}:
+        if isinstance(value[key], bool) or not isinstance(value[key], int | float):
+            raise TypeError(f"{key} is no number: {value[key]!r}")
+        value[key] = value[key] if math.isfinite(value[key]) else 0.0
+    meta = {} if value.get("meta") is None else value["meta"]
+    if not isinstance(meta, dict):
+        raise TypeError(f"meta is no object: {meta!r}")
+    value["meta"] = {key: _finite(known) for key, known in meta.items()}
+    return Prediction(**value)
 
 
 def _line(prediction: Prediction) -> str:
-    return json.dumps(vars(prediction), ensure_ascii=False) + "\n"
+    value = {
+        **vars(prediction),
+        "seconds": _finite(prediction.seconds) or 0.0,
+        "compute_seconds": _finite(prediction.compute_seconds) or 0.0,
+        "meta": {key: _finite(known) for key, known in prediction.meta.items()},
+    }
+    return json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    """Return the value, None for NaN and infinity, which JSON has no word for."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -68,7 +68,9 @@ class Bar:
 
     def clips(self, done: int, planned: int, score: Score) -> None:
         """Show clips being recognised: `evaluate`'s on_progress."""
-        self.update(done, planned, f"{done} of {planned} clips, WER so far {percent(score.wer)}")
+        interval = score.wer_interval
+        within = f" [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]" if interval else ""
+        self.update(done, planned, f"{done} of {planned} clips, WER so far {percent(score.wer)}{within}")
 
     def audio(self, done: float, total: float) -> None:
         """Show a recording being recognised: `longform.transcribe`'s on_progress, in seconds."""

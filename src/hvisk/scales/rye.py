@@ -55,9 +55,9 @@ def count(prediction: Prediction) -> Counts | str:
 def cardinal(n: int) -> str:
     """Return `n`, 0 to `LARGEST` exclusive, as num2words 0.5.14 writes it for "da"; ValueError outside.
 
-    The rules are read off its output, which they equal for a seventh of the numbers below a million and for samples above and for samples above. Hundreds
-    and thousands are glued to their number; thousands are followed by "e og", but by nothing at all from 101,000 on;
-    one million is "en millioner".
+    The rules are read off its output, which they equal for a seventh of the numbers below a million and for samples
+    above. Hundreds and thousands are glued to their number; thousands are followed by "e og", but by nothing at all from
+    101,000 on; one million is "en millioner".
     """
     if not 0 <= n < LARGEST:
         raise ValueError(f"{n}; accepted: 0 to {LARGEST - 1}")

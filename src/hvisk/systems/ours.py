@@ -1,0 +1,68 @@
+"""CTranslate2 models with hvisk's own recogniser: every clip at its own length where the model was trained so."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+import hvisk
+from hvisk import files
+from hvisk.audio import SAMPLE_RATE
+from hvisk.features import MAX_SECONDS
+from hvisk.recogniser import longform
+from hvisk.recogniser.engine import Recogniser
+from hvisk.systems.system import System, size, versions
+
+# What turns samples into text. A change in them makes another system of it, also between two versions of hvisk.
+_SOURCES = ("features.py", "tokens.py", "recogniser/engine.py", "recogniser/longform.py", "recogniser/vad.py")
+
+
+def open_directory(
+    directory: Path,
+    name: str | None = None,
+    *,
+    language: str = "da",
+    beam_size: int = 1,
+    threads: int = 0,
+    parameters: int | None = None,
+) -> System:
+    """Open a CTranslate2 Whisper's directory; a clip that is longer than 30 s is cut at its pauses first.
+
+    name: how to call it; by default its path. parameters: how many it has, where hvisk.json does not tell. Raises
+    ModelError for a directory that holds no such model.
+    """
+    recogniser = Recogniser.load(directory, threads=threads)
+
+    def recognise(clips: Sequence[NDArray[np.float32]]) -> list[str]:
+        long = {i for i, clip in enumerate(clips) if len(clip) > MAX_SECONDS * SAMPLE_RATE}
+        short = [clip for i, clip in enumerate(clips) if i not in long]
+        texts = iter(recogniser.recognise(short, language=language, beam_size=beam_size))
+        return [whole(clip) if i in long else next(texts).text for i, clip in enumerate(clips)]
+
+    def whole(clip: NDArray[np.float32]) -> str:
+        found = longform.transcribe(recogniser, clip, language=language, beam_size=beam_size)
+        return " ".join(segment.text for segment in found.segments)
+
+    return System(
+        name=name or directory.as_posix(),
+        kind="hvisk",
+        recognise=recognise,
+        settings={
+            "model": name or directory.as_posix(),
+            "model_sha256": files.sha256(directory / "model.bin"),
+            "language": language,
+            "beam_size": beam_size,
+        },
+        parameters=recogniser.about.get("parameters", parameters),
+        bytes=size([directory / "model.bin"]),
+        software=f"hvisk {hvisk.__version__} ({_source()}), {versions('ctranslate2')}",
+        batch_seconds=240.0,
+        recognise_long=whole,
+    )
+
+
+def _source() -> str:
+    root = Path(hvisk.__file__).parent
+    return hashlib.sha256(b"".join((root / name).read_bytes() for name in _SOURCES)).hexdigest()[:8]
