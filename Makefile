@@ -1,7 +1,7 @@
 # make demo   the whole road on this machine, in some seven minutes
 # make test   what CI runs
 # make bench  every benchmark in its smoke form
-# make base   remakes the small model that the demo starts from (27 minutes of training)
+# make base   remakes the small model that the demo starts from (72 minutes of training)
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -24,7 +24,7 @@ demo: setup
 	$(BIN)/hvisk demo --out runs/demo
 
 test: setup browser
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 # The report is tested in a real browser. As root on Debian or Ubuntu one is installed; elsewhere the test says what to do.
 browser:
