@@ -180,3 +180,20 @@ def test_the_source_becomes_the_same_store_in_one_process_or_two(tmp_path):
     assert len(made) == 6
     assert made.manifest["filtered"] == {}
     assert set(made.ids) == {f"synthetic-da-test-{i:06d}" for i in range(6)}
+
+
+def test_a_norwegian_reads_danish_training_sentences_aloud_in_norwegian():
+    (part,) = plan("train", 12, languages=("da@nb",))
+    for utterance in read(part):
+        assert utterance.meta["language"] == "da"
+        assert split_of(utterance.text) == "train"
+        rate, pitch = utterance.meta["words_per_minute"], utterance.meta["pitch"]
+        theirs, ours = (
+            speak.speak(
+                utterance.text, language=code, voice=utterance.meta["voice"], words_per_minute=rate, pitch=pitch
+            )
+            for code in ("nb", "da")
+        )
+        assert len(utterance.audio) == len(theirs)
+        assert np.abs(np.corrcoef(utterance.audio, theirs)[0, 1]) > 0.999  # but for its level
+        assert len(theirs) != len(ours)

@@ -1,8 +1,8 @@
 """One run in several processes on the CPU, each with its own cores and its own share of every step's audio.
 
-Two threads inside one operation wait for each other at every one: on 2 cores they train 1.2 to 1.3 times as fast as one,
-two processes of one thread 1.8 times (LOG.md). The first process is the caller's own and talks and writes; it starts the
-others (`train/follower.py`), which compute the same weights from the same gradients and leave no trace.
+Two threads inside one operation wait for each other at every one, processes once a step. On 2 cores that is worth 2 to 6 %
+(LOG.md). The first process is the caller's own and talks and writes; it starts the others (`train/follower.py`), which compute
+the same weights from the same gradients and leave no trace.
 """
 
 import contextlib
