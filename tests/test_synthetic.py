@@ -11,7 +11,7 @@ from hvisk import text
 from hvisk.audio import SAMPLE_RATE
 from hvisk.corpora import foreign, speak, store
 from hvisk.corpora.foreign import LANGUAGES
-from hvisk.corpora.sentences import SPLITS
+from hvisk.corpora.sentences import SPLITS, split_of
 from hvisk.corpora.synthetic import LICENCE, Part, plan, read, speakers
 from hvisk.errors import CorpusError
 
