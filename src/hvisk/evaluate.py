@@ -122,6 +122,7 @@ def evaluate(
     # Counted once a clip: the score so far is shown after every batch, and its counts are nearly all known.
     counts = {p.id: metrics.count(p.reference, p.hypothesis) for p in done.values()} if on_progress else {}
     speed = _Speed(**files.read_json(out / "speed.json")) if (out / "speed.json").exists() else _Speed()
+    speed.about = about or speed.about
     memory = Cache.of(cache, settings, str((about or {}).get("software", "")))
     missing = [i for i in chosen if store.ids[i] not in done]
     batches = _batches(missing, store, batch_seconds or BATCH_SECONDS)
@@ -163,7 +164,6 @@ def evaluate(
                 speed.wall_seconds += time.perf_counter() - mark
             if asked:
                 speed.peak_memory = _peak_memory()
-                speed.about = about or {}
                 files.write_json(out / "speed.json", vars(speed))
             mark = time.perf_counter() if mark is not None else None
             if minutes is not None and time.perf_counter() - began >= 60 * minutes:
