@@ -51,6 +51,8 @@ def test_two_models_on_one_corpus(hvisk: Any, corpus: Path, random_ct2: Path, si
     assert "On the 12 clips that all have" in out
     assert "points" in out
     assert (home / "compare.html").stat().st_size > 10_000
+    # comparing changes no evaluation: the group asked for with --by is still there
+    assert all("pitch" in json.loads((run / "scores.json").read_text("utf-8"))["groups"] for run in runs)
     code, out, err = hvisk("compare", *runs, "--json")
     (difference,) = json.loads(out)["differences"]
     assert {"difference", "interval", "probability", "detectable", "system", "against"} <= set(difference)

@@ -30,9 +30,17 @@ def assess(found: Sequence[Prediction], by: Sequence[str] = ()) -> dict[str, Any
 def update(directory: Path, changes: dict[str, Any]) -> dict[str, Any]:
     """Put `changes` into an evaluation's scores.json and return the whole of it."""
     path = directory / "scores.json"
-    scores = {**(files.read_json(path) if path.exists() else {}), **changes}
-    files.write_json(path, scores)
-    return scores
+    whole = {**(files.read_json(path) if path.exists() else {}), **changes}
+    files.write_json(path, whole)
+    return whole
+
+
+def scores(path: Path) -> dict[str, Any]:
+    """Return the scores of a finished evaluation as they stand, or those of a file of predictions, computed now."""
+    kept = path / "scores.json"
+    if kept.exists():
+        return dict(files.read_json(kept))
+    return score_again(path)
 
 
 def score_again(path: Path, by: Sequence[str] = ()) -> dict[str, Any]:

@@ -70,7 +70,7 @@ def evaluate(
                 style="yellow",
             )
             continue
-        scores = assessment.score_again(where, by or ())
+        scores = assessment.score_again(where, by) if by else assessment.scores(where)
         if suites:
             scores = assessment.update(where, {"suites": _suites(system, store, where)})
         done.append((name, where, scores))
@@ -136,7 +136,7 @@ def compare(
     if len(run) < 2:
         raise typer.BadParameter("name at least two evaluations")
     names = _names(run)
-    systems = [(name, assessment.score_again(path)) for name, path in zip(names, run, strict=True)]
+    systems = [(name, assessment.scores(path)) for name, path in zip(names, run, strict=True)]
     read = {name: {p.id: p for p in interchange.read(path)} for name, path in zip(names, run, strict=True)}
     shared = sorted(set.intersection(*(set(found) for found in read.values())))
     if not shared:
@@ -169,9 +169,11 @@ def compare(
     else:
         paper = shown.paper()
         paper.print(shown.comparison(systems))
-        paper.print(f"\nOn the {len(shared):,} clips that all have, WER against {names[0]}:")
+        paper.print(f"\nOn the {len(shared):,} clips that all have, WER against {names[0]}:", markup=False, emoji=False)
         for difference in differences:
-            paper.print(_difference(difference.first, difference.paired, visible[difference.first]), markup=False)
+            paper.print(
+                _difference(difference.first, difference.paired, visible[difference.first]), markup=False, emoji=False
+            )
     if page:
         following(f"open {page} in a browser")
 
@@ -269,7 +271,7 @@ def _show(name: str, scores: dict[str, Any]) -> None:
     from hvisk.terminal import percent, talk
 
     paper, headline, behaviour = shown.paper(), scores["scales"]["wer"], scores["behaviour"]
-    paper.print(f"[bold]{name}[/]")
+    paper.print(name, style="bold", markup=False, emoji=False)  # "hf:..." is no emoji
     paper.print(shown.scales(scores))
     paper.print(
         f"{headline['clips']:,} clips of {headline['speakers']:,} speakers, {headline['words']:,} words: "

@@ -46,7 +46,7 @@ def comparison(systems: Sequence[tuple[str, Mapping[str, Any]]]) -> Table:
         ]
         rtfx, size = speed.get("rtfx"), speed.get("parameters")
         table.add_row(
-            name, *rates, percent(found["wer"]["cer"]), f"{rtfx:.0f}" if rtfx else "-",
+            Text(name), *rates, percent(found["wer"]["cer"]), f"{rtfx:.0f}" if rtfx else "-",
             f"{size / 1e6:.1f} M" if size else "-",
         )  # fmt: skip
     return table
