@@ -6,6 +6,8 @@
 The order is all that the runtimes have in common, so no id is a constant here: each is looked up by its token.
 """
 
+import functools
+import itertools
 import json
 import re
 from collections.abc import Iterable, Sequence
@@ -13,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from hvisk.errors import ModelError
@@ -37,6 +40,10 @@ LANGUAGES = (
 _TIMESTAMPS = tuple(f"<|{tick / TICKS_PER_SECOND:.2f}|>" for tick in range(MAX_TICK + 1))
 _NO_SPEECH = ("<|nospeech|>", "<|nocaptions|>")  # Hugging Face wrote the second until 2023
 _TOKENIZER_FILES = "tokenizer.json, or vocab.json with merges.txt and added_tokens.json"
+# Stock runtimes forbid the first token of " -", " '" and a space before each of these notes, so that nothing but speech is
+# written. Where a space is a token of its own, that would be the space: each of them is one token in a small vocabulary too.
+_NOTES = "♩♪♫♬♭♮♯"
+_NEVER = 2**31  # the rank of what is no merge
 _RAW_BYTES = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
 
 
@@ -97,9 +104,10 @@ class Tokens:
         """
         vocabulary = {byte: index for index, byte in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
         pairs: dict[tuple[str, str], None] = {}
-        for letter in letters:
+        for letter in (*letters, *_NOTES):
             units = _byte_level(letter)
             pairs.update({(units[:cut], units[cut]): None for cut in range(1, len(units))})
+        pairs.update({(_byte_level(" "), _byte_level(mark)): None for mark in (*_NOTES, "-", "'")})
         pairs.update({(_byte_level(left), _byte_level(right)): None for left, right in merges})
         for left, right in pairs:
             if left not in vocabulary or right not in vocabulary:
@@ -231,18 +239,44 @@ class Tokens:
             previous = last
         return [*ids, self.eot]
 
-    def encode(self, text: str) -> list[int]:
+    def encode(
+        self, text: str, dropout: float = 0.0, rng: np.random.Generator | None = None, *, inside: bool = False
+    ) -> list[int]:
         """Return the text's ids, stripped and never special: "<|da|>" in a transcript is six characters.
 
         A leading space is put in front as Whisper does where the vocabulary folds it into words (" a" is one token).
-        Elsewhere not: stock runtimes forbid a lone space as the first token.
+        Elsewhere not: stock runtimes forbid a lone space as the first token; `inside` a longer text it is there always.
+        dropout: share of the merges that are left out, by `rng`; the library's own cannot be seeded.
         """
         stripped = text.strip()
-        if stripped and self._folds_space():
+        if stripped and (inside or self._folds_space()):
             stripped = " " + stripped
         # A special token's text is matched before anything else, so that none may reach the tokenizer whole.
         pieces = re.split(r"(?<=<)(?=\|)", stripped)
+        if dropout and rng is not None:
+            return [i for piece in pieces for i in self._encode_loosely(piece, dropout, rng)]
         return [i for piece in pieces for i in self.tokenizer.encode(piece, add_special_tokens=False).ids]
+
+    def _encode_loosely(self, text: str, dropout: float, rng: np.random.Generator) -> list[int]:
+        """BPE-dropout (Provilkov et al. 2020, arXiv 1910.13267): at each step each possible merge is left out by lot."""
+        ids: list[int] = []
+        for word, _ in self.tokenizer.pre_tokenizer.pre_tokenize_str(text):
+            parts = list(word)
+            while len(parts) > 1:
+                ranks = [self._ranks.get(pair, _NEVER) for pair in itertools.pairwise(parts)]
+                heard = np.where(rng.random(len(ranks)) < dropout, _NEVER, ranks)
+                best = int(heard.argmin())
+                if heard[best] == _NEVER:
+                    break
+                parts[best : best + 2] = [parts[best] + parts[best + 1]]
+            ids += [self._id(part) for part in parts]
+        return ids
+
+    @functools.cached_property
+    def _ranks(self) -> dict[tuple[str, str], int]:
+        merges = json.loads(self.tokenizer.to_str())["model"]["merges"]
+        pairs = [tuple(merge.split(" ")) if isinstance(merge, str) else tuple(merge) for merge in merges]
+        return {(left, right): rank for rank, (left, right) in enumerate(pairs)}
 
     def decode(self, ids: Iterable[int]) -> str:
         """Return the text of the text ids among `ids`, stripped; incomplete UTF-8 becomes U+FFFD."""

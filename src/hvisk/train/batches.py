@@ -1,7 +1,7 @@
 """From corpora to batches: a plan that follows from (seed, epoch) alone, batches that follow from their place in it.
 
-    stores -> select: what can be learnt -> plan(epoch): lists of (store, clip) close in length
-           -> load(place): waveforms and labels -> Batch
+    stores -> select: what can be learnt -> plan(epoch): lists of windows close in length
+           -> load(place): voices and examples -> Batch
 
 Whoever knows the epoch and the number of batches already taken knows everything: resuming reads nothing again.
 """
@@ -20,14 +20,15 @@ from torch import Tensor
 
 from hvisk import audio, features
 from hvisk.corpora.store import Store
-from hvisk.errors import RecipeError
+from hvisk.errors import CorpusError, RecipeError
 from hvisk.tokens import Tokens
+from hvisk.train import views
+from hvisk.train.plan import Learnable, View, Window, plan
 from hvisk.train.recipe import Recipe
+from hvisk.train.views import MAX_LABELS, Example, Voice
 
 IGNORED = -100  # the label that torch's cross entropy leaves out
-MAX_LABELS = 448  # positions of Whisper's decoder
 LETTERS = " abcdefghijklmnopqrstuvwxyzæøåäöüéß"  # of the auxiliary CTC loss; 0 is its blank
-BATCHES_SORTED_TOGETHER = 40  # clips of so many batches are sorted by length: little padding, batches still random
 
 
 @dataclass(frozen=True)
@@ -42,16 +43,20 @@ class Position:
 class Batch:
     """B clips padded with silence to the same frames.
 
-    waveforms: (B, frames * HOP) float32. inputs, labels: (B, L) int64, labels shifted one to the left and IGNORED in
-    the prompt and after <|endoftext|>. letters: (B, C) int64 for the CTC loss, 0 after the end. seconds: of audio,
-    padding left out. after: the position once this batch is taken.
+    waveforms: (B, frames * HOP) float32. spans: (B, 2) int64, the first sample of each window's sound in its row, and its
+    end. inputs, labels: (B, L) int64, labels shifted one to the left and IGNORED in the prompt and after <|endoftext|>.
+    letters: (B, C) int64 for the CTC loss, 0 after the end. views: one a row. broken: what is wrong with the clips that are
+    damaged and left out. seconds: of audio, padding left out. after: the position once this batch is taken.
     """
 
     waveforms: Tensor
+    spans: Tensor
     inputs: Tensor
     labels: Tensor
     letters: Tensor
     letter_counts: Tensor
+    views: tuple[View, ...]
+    broken: tuple[str, ...]
     seconds: float
     after: Position
 
@@ -113,30 +118,18 @@ def select(stores: Sequence[Store], tokens: Tokens, recipe: Recipe) -> Selection
     return Selection(clips, left_out)
 
 
-def plan(
-    seconds: Sequence[NDArray[np.float64]], epoch: int, *, batch_seconds: float, seed: int
-) -> list[list[tuple[int, int]]]:
-    """Return the batches of one epoch as lists of (store, clip): every clip once, random, alike in length.
+def learnable(stores: Sequence[Store], selection: Selection, recipe: Recipe) -> list[Learnable]:
+    """Return what the plan needs to know of the selected clips, one entry a store.
 
-    seconds: the clips' lengths, one array a store. A batch's clips times its longest one is at most `batch_seconds`.
+    Somebody who speaks two languages counts as two speakers: a window has one language.
     """
-    rng = np.random.default_rng([seed, epoch])
-    clips = [(s, i) for s, lengths in enumerate(seconds) for i in range(len(lengths))]
-    lengths = np.concatenate(seconds)
-    order = rng.permutation(len(clips))
-    together = max(1, int(BATCHES_SORTED_TOGETHER * batch_seconds / float(lengths.mean())))
-    batches: list[list[tuple[int, int]]] = []
-    for first in range(0, len(order), together):
-        group = order[first : first + together]
-        group = group[np.argsort(lengths[group], kind="stable")]
-        batch: list[int] = []
-        for index in group:
-            if batch and (len(batch) + 1) * lengths[index] > batch_seconds:  # ascending: this one is the longest
-                batches.append([clips[i] for i in batch])
-                batch = []
-            batch.append(int(index))
-        batches.append([clips[i] for i in batch])
-    return [batches[i] for i in rng.permutation(len(batches))]
+    found = []
+    for store, clips in zip(stores, selection.clips, strict=True):
+        spoken = languages(store, recipe)
+        _, speakers = np.unique([f"{spoken[i]} {store.speakers[i]}" for i in clips], return_inverse=True)
+        sizes = np.array([len(store.texts[i].encode()) for i in clips], dtype=np.int64)
+        found.append(Learnable(store.seconds[clips], speakers.astype(np.int64), sizes))
+    return found
 
 
 def stream(
@@ -146,19 +139,20 @@ def stream(
     recipe: Recipe,
     start: Position,
     rank: int = 0,
+    size: int = 1,
 ) -> Generator[Batch, None, None]:
     """Yield batches without end from `start` on, loaded ahead in threads (soundfile decodes without Python's lock).
 
-    Of several processes each takes its own batch of every step: `rank` says which. Their audio together is the recipe's
+    Of `size` processes each takes its own batch of every step: `rank` says which. Their audio together is the recipe's
     batch_seconds.
     """
     with ThreadPoolExecutor(recipe.loader_threads, thread_name_prefix="hvisk-loader") as pool:
         ahead: deque[Future[Batch]] = deque()
-        places = _places(stores, selection, recipe, start, rank)
+        places = _places(stores, selection, recipe, start, rank, size)
         try:
             while True:
                 while len(ahead) < 2 * recipe.loader_threads + 1:
-                    ahead.append(pool.submit(load, stores, tokens, recipe, *next(places)))
+                    ahead.append(pool.submit(load, stores, selection, tokens, recipe, *next(places)))
                 yield ahead.popleft().result()
         finally:
             for future in ahead:
@@ -166,67 +160,73 @@ def stream(
 
 
 def _places(
-    stores: Sequence[Store], selection: Selection, recipe: Recipe, start: Position, rank: int
-) -> Iterator[tuple[list[tuple[int, int]], Position, Position]]:
-    lengths = [store.seconds[clips] for store, clips in zip(stores, selection.clips, strict=True)]
-    epoch, skip, share = start.epoch, start.batch, recipe.batch_seconds / recipe.processes
+    stores: Sequence[Store], selection: Selection, recipe: Recipe, start: Position, rank: int, size: int
+) -> Iterator[tuple[list[Window], Position, Position]]:
+    corpora = learnable(stores, selection, recipe)
+    epoch, skip = start.epoch, start.batch
     while True:
-        batches = plan(lengths, epoch, batch_seconds=share, seed=recipe.seed)
-        if len(batches) < recipe.processes:
+        planned = plan(corpora, epoch, recipe, size)
+        if len(planned) < size:
             raise RecipeError(
-                f"The corpus makes {len(batches)} batches of {share:.0f} s, too few for "
-                f"{recipe.processes} processes. Train with --set processes=1."
+                f"The corpus makes {len(planned)} batches of {recipe.batch_seconds / size:.0f} s, too few for "
+                f"{size} processes. Train with --set processes=1."
             )
-        steps = len(batches) // recipe.processes  # what is left over, less than a step, is skipped
+        steps = len(planned) // size  # what is left over, less than a step, is skipped
         for step in range(skip, steps):
             after = Position(epoch + 1, 0) if step + 1 == steps else Position(epoch, step + 1)
-            number = step * recipe.processes + rank
-            clips = [(s, int(selection.clips[s][i])) for s, i in batches[number]]
-            yield clips, Position(epoch, number), after
+            number = step * size + rank
+            yield planned[number], Position(epoch, number), after
         epoch, skip = epoch + 1, 0
 
 
 def load(
     stores: Sequence[Store],
+    selection: Selection,
     tokens: Tokens,
     recipe: Recipe,
-    clips: Sequence[tuple[int, int]],
+    windows: Sequence[Window],
     place: Position,
     after: Position,
 ) -> Batch:
     """Load one batch. What is random in it follows from the recipe's seed and the batch's place alone."""
     rng = np.random.default_rng([recipe.seed, place.epoch, place.batch, 1])
-    waves = [stores[s].audio(i) for s, i in clips]
-    texts = [stores[s].texts[i] for s, i in clips]
-    languages = [str(stores[s].meta(i).get("language") or recipe.language) for s, i in clips]
-    longest = max(len(wave) for wave in waves)
-    frames = features.frames_for(longest, margin=int(rng.integers(0, recipe.margin + 1)))
-    if rng.random() < recipe.padded_share:
+    said: list[Voice] = []
+    broken: list[str] = []
+    for window in windows:
+        try:
+            said.append(views.voice(window, stores, selection.clips, recipe.language, rng))
+        except CorpusError as error:  # one among a million: the night goes on without it
+            broken.append(str(error))
+    if not said:
+        said = [Voice(np.zeros(audio.SAMPLE_RATE, dtype=np.float32), (), "silence", "", False)]
+    frames = features.frames_for(max(len(v.wave) for v in said), margin=int(rng.integers(0, recipe.margin + 1)))
+    if any(v.view == "padded" for v in said):
         frames = features.MAX_FRAMES
-        keep = int(
-            recipe.batch_seconds / recipe.processes // features.MAX_SECONDS
-        )  # the same audio a step, so the same memory
-        chosen = rng.permutation(len(waves))[:keep]
-        waves, texts, languages = ([x[i] for i in chosen] for x in (waves, texts, languages))
-    waveforms = np.zeros((len(waves), frames * features.HOP), dtype=np.float32)
-    for i, wave in enumerate(waves):
+    waveforms = np.zeros((len(said), frames * features.HOP), dtype=np.float32)
+    spans = np.zeros((len(said), 2), dtype=np.int64)
+    examples: list[Example] = []
+    for i, v in enumerate(said):
         # Silence before a clip too: recordings are cut with some, and a model that never heard it stumbles at every start.
-        room = min(waveforms.shape[1] - len(wave), recipe.margin * features.HOP)
-        start = int(rng.integers(0, room + 1))
-        waveforms[i, start : start + len(wave)] = wave
-    sequences = [tokens.labels(text, language) for text, language in zip(texts, languages, strict=True)]
-    inputs, labels = label_arrays(sequences, len(tokens.prompt(recipe.language)), tokens.eot)
-    letters = [[LETTERS.index(c) + 1 for c in text.lower() if c in LETTERS] for text in texts]
+        room = min(waveforms.shape[1] - len(v.wave), recipe.margin * features.HOP)
+        lead = int(rng.integers(0, room + 1))
+        waveforms[i, lead : lead + len(v.wave)] = v.wave
+        spans[i] = lead, lead + len(v.wave)
+        examples.append(views.example(v, lead, tokens, recipe.language, recipe.bpe_dropout, rng))
+    inputs, labels = label_arrays([e.sequence for e in examples], [e.prompt for e in examples], tokens.eot)
+    letters = [[LETTERS.index(c) + 1 for c in e.text.lower() if c in LETTERS] for e in examples]
     letter_rows = np.zeros((len(letters), max(1, *map(len, letters))), dtype=np.int64)
     for i, line in enumerate(letters):
         letter_rows[i, : len(line)] = line
     return Batch(
         waveforms=torch.from_numpy(waveforms),
+        spans=torch.from_numpy(spans),
         inputs=torch.from_numpy(inputs),
         labels=torch.from_numpy(labels),
         letters=torch.from_numpy(letter_rows),
         letter_counts=torch.tensor([len(line) for line in letters]),
-        seconds=sum(map(len, waves)) / audio.SAMPLE_RATE,
+        views=tuple(e.view for e in examples),
+        broken=tuple(broken),
+        seconds=sum(len(v.wave) for v in said) / audio.SAMPLE_RATE,
         after=after,
     )
 
@@ -239,9 +239,11 @@ def spell(batch: Batch, tokens: Tokens) -> str:
 
 
 def label_arrays(
-    sequences: Sequence[Sequence[int]], prompt: int, eot: int
+    sequences: Sequence[Sequence[int]], prompts: Sequence[int], eot: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return decoder inputs and labels, both (B, L) int64, of full sequences: `prompt` tokens, text, <|endoftext|>.
+    """Return decoder inputs and labels, both (B, L) int64, of full sequences: prompt, text, <|endoftext|>.
+
+    prompts: how many tokens of each sequence are its prompt.
 
     The labels are the inputs shifted by one, by hand: labels[t] is the token after inputs[t], the prompt's own tokens
     are IGNORED and <|endoftext|> is learnt. A model given the start token twice scores well in training and badly in
@@ -252,7 +254,7 @@ def label_arrays(
         raise ValueError(f"{length} decoder inputs; Whisper's decoder has {MAX_LABELS} positions")
     inputs = np.full((len(sequences), length), eot, dtype=np.int64)
     labels = np.full((len(sequences), length), IGNORED, dtype=np.int64)
-    for row, sequence in enumerate(sequences):
+    for row, (sequence, prompt) in enumerate(zip(sequences, prompts, strict=True)):
         size = len(sequence) - 1
         inputs[row, :size] = sequence[:-1]
         labels[row, prompt - 1 : size] = sequence[prompt:]
