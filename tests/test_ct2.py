@@ -129,6 +129,19 @@ def test_int8_is_loaded_as_int8_and_less_than_half_as_large(
     assert all(padded(random_ct2, clips))
 
 
+def test_float16_is_half_as_large_and_computed_in_float32_without_a_word(
+    random_whisper: Path, clips: list[np.ndarray], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for quantisation in ("float16", "float32"):
+        convert(random_whisper, tmp_path / quantisation, quantisation=quantisation)
+    half, exact = tmp_path / "float16", tmp_path / "float32"
+    assert Recogniser.load(half).model.compute_type == "float32"
+    assert capfd.readouterr().err == ""
+    assert (half / "model.bin").stat().st_size < 0.55 * (exact / "model.bin").stat().st_size
+    begun = [[ids[:6] for ids in padded(directory, clips)] for directory in (half, exact)]  # random weights drift apart
+    assert begun[0] == begun[1]
+
+
 def test_stock_faster_whisper_says_what_transformers_says_of_its_features(
     random_whisper: Path, clips: list[np.ndarray], tmp_path: Path
 ) -> None:
@@ -236,7 +249,7 @@ def without_empty_token(directory: Path) -> None:
             r"no tokenizer: .*vocab\.json is",
         ),
         (without_empty_token, "lacks the empty token before <.endoftext.>"),
-        (Tokens.small("abc").save, r"does not fit the weights: (\d+) tokens for 1868 rows.*id \1 is the first"),
+        (Tokens.small("abc").save, r"does not fit the weights: (\d+) tokens for 1885 rows.*id \1 is the first"),
         (edit("generation_config.json", begin_suppress_tokens=[50_257]), "names token 50257"),
         (edit("generation_config.json", suppress_tokens=[-1]), r"names token -1 \(suppress_ids\)"),
         (edit("generation_config.json", lang_to_id={"<|da|>": 50_285}), r"50285 \(lang_ids\)"),

@@ -106,7 +106,7 @@ def test_below_the_tolerance_nothing_is_written_and_both_ways_out_are_named(
     random_whisper: Path, checkpoint: Decode, clips: list[np.ndarray], older: Path
 ) -> None:
     # Noise in, noise out: random weights cannot stand the rounding to int8.
-    message = r"out was not written: \d of 4 clips.*the worst is.*99\.0% is wanted.*--quantise float32.*--force"
+    message = r"out was not written: \d of 4 clips.*the worst is.*99\.0% is wanted.*--quantise float16.*--force"
     with pytest.raises(ModelError, match=message):
         export(random_whisper, older, reference=checkpoint, clips=clips, ids=IDS)
     assert untouched(older)

@@ -22,8 +22,32 @@ Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe; repeatable.")
 ]
 Quantise = Annotated[
-    Literal["auto", "int8", "float32"],
-    typer.Option("--quantise", help="Format of the weights; auto is int8 where the proof allows it, else float32."),
+    Literal["auto", "int8", "float16", "float32"],
+    typer.Option("--quantise", help="Format of the weights; auto is int8 where the proof allows it, else float16."),
+]
+
+By = Annotated[list[str] | None, typer.Option("--by", metavar="COLUMN", help="Group by this column too; repeatable.")]
+Scale = Annotated[
+    list[str] | None, typer.Option("--scale", metavar="NAME", help="Show this scale alone; repeatable. All are kept.")
+]
+Fill = Annotated[
+    Literal["keep", "drop"],
+    typer.Option("--fillers", help="Whether øh, øhm and the like count as words, on the scales of hvisk's own."),
+]
+TestSet = Annotated[
+    str,
+    typer.Option(
+        "--test-set", metavar="NAME", help="The published test set that the corpus is, to stand beside its figures."
+    ),
+]
+Trained = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--seen",
+        metavar="CORPUS",
+        help="A corpus that the model was trained on, to tell the names that are new to it; repeatable. By itself where a "
+        "model of hvisk's still finds its own.",
+    ),
 ]
 
 

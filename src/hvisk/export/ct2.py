@@ -20,7 +20,7 @@ from hvisk.features import ENCODER_STRIDE, FRAMES_PER_SECOND, HOP, N_FFT
 from hvisk.files import atomic_directory, read_json, sha256, write_json
 from hvisk.tokens import LANGUAGES, Tokens
 
-Quantisation = Literal["int8", "float32"]
+Quantisation = Literal["int8", "float16", "float32"]
 VERSION = 1  # of what convert() writes: raise it when the same source must give another result, and caches follow
 
 _ARCHITECTURE = "WhisperForConditionalGeneration"
@@ -104,8 +104,8 @@ def export(
         write_json(directory / "parity.json", {**record, **parity.to_dict()})
         if parity.share_equal < tolerance and not force:
             way_out = "--force writes it anyhow"
-            if quantisation != "float32":
-                way_out = f"--quantise float32 keeps full precision, {way_out}"
+            if quantisation == "int8":
+                way_out = f"--quantise float16 is twice the size and computes in full precision, {way_out}"
             raise ModelError(f"{out} was not written: {parity} ({tolerance:.1%} is wanted). {way_out}.")
     return parity
 

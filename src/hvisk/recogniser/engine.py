@@ -70,7 +70,7 @@ class Recogniser:
         """Load a CTranslate2 Whisper: model.bin, config.json, vocabulary, tokenizer files and, if ours, hvisk.json.
 
         threads: how many batches are worked on at once, a core each; 0 is all cores, at most MAX_WORKERS.
-        compute_type: one of CTranslate2's; by default as stored, int8 as int8.
+        compute_type: one of CTranslate2's; by default as stored, int8 as int8, and float16, which CPUs lack, as float32.
         Without hvisk.json, or with its `own_length` false, clips are padded to 30 s, because stock Whisper breaks on
         anything shorter. Raises ModelError for a directory that holds no such model.
         """
@@ -81,6 +81,9 @@ class Recogniser:
                 "Make one of a Hugging Face Whisper with: hvisk export"
             )
         tokens = Tokens.load(directory)
+        about = read_json(directory / "hvisk.json") if (directory / "hvisk.json").exists() else {}
+        if compute_type == "default" and about.get("quantisation") == "float16":
+            compute_type = "float32"  # CTranslate2 chooses the same, and warns of it on stderr
         try:
             model = ctranslate2.models.Whisper(
                 str(directory),
@@ -101,7 +104,6 @@ class Recogniser:
                     f"The tokenizer in {directory} has {tokens.size} tokens, its vocabulary {rows}: they belong to two "
                     "models. Export the model again with: hvisk export"
                 )
-        about = read_json(directory / "hvisk.json") if (directory / "hvisk.json").exists() else {}
         return cls(model, tokens, bool(about.get("own_length", False)), int(about.get("margin", 0)), about)
 
     def recognise(
