@@ -1,134 +1,47 @@
 """Models from a Hub that speaks the true one's protocol on loopback: fetched once, sparingly, and refused clearly."""
 
 import contextlib
-import http.server
 import json
 import os
-import re
 import shutil
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from hashlib import sha1, sha256
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import huggingface_hub
 import numpy as np
 import pytest
 from huggingface_hub import constants
 
+from hub_server import COMMIT, OLD_COMMIT, Hub, serving, sign_out_at
 from hvisk import files, models
 from hvisk.corpora.speak import speak
 from hvisk.errors import ModelError
 from hvisk.export import ct2
 from hvisk.recogniser.engine import Recogniser
 
-COMMIT, OLD_COMMIT = "c0ffee" * 6 + "c0de", "0bad" * 10
 REPO = "danmark/hvisk-tiny"
-
-
-class Hub(http.server.ThreadingHTTPServer):
-    """What huggingface_hub asks the true Hub for; `asked` holds every request. Repositories are directories."""
-
-    request_queue_size = 64  # a connection that the default of 5 turns away comes again after a second
-
-    def __init__(self, root: Path) -> None:
-        super().__init__(("127.0.0.1", 0), Answer)
-        self.root = root
-        self.asked: list[str] = []
-        self.url, self.elsewhere = (f"http://{name}:{self.server_port}" for name in ("127.0.0.1", "localhost"))
-
-    @property
-    def files(self) -> list[str]:
-        return sorted({line.split("/")[-1] for line in self.asked if re.match("GET .*/(resolve|cdn)/", line)})
-
-
-class Answer(http.server.BaseHTTPRequestHandler):
-    server: Hub
-
-    def do_GET(self) -> None:
-        path = unquote(urlsplit(self.path).path)
-        self.server.asked.append(f"{self.command} {path}")
-        if path.startswith("/cdn/"):
-            return self.reply(200, (self.server.root / path.removeprefix("/cdn/")).read_bytes())
-        found = re.fullmatch(r"(/api/models)?/(\w+/[\w-]+)(?:/(revision|tree|resolve)/([^/]+)(?:/(.+))?)?", path)
-        if not found:
-            return self.reply(404)
-        _, repo, kind, revision, file = found.groups()
-        directory = self.server.root / repo
-        if repo.startswith("down/"):
-            return self.reply(503)
-        if not directory.is_dir():  # to strangers, what is private and what is not there look alike
-            signed_in = "Authorization" in self.headers
-            return self.reply(404, code="RepoNotFound") if signed_in else self.reply(401)
-        if revision not in (None, "main", "v1", COMMIT, OLD_COMMIT):
-            return self.reply(404, code="RevisionNotFound")
-        commit = OLD_COMMIT if revision in ("v1", OLD_COMMIT) else COMMIT
-        held = {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
-        if kind == "resolve":
-            return self.resolve(repo, file, held.get(file), {"X-Repo-Commit": commit})
-        if kind == "tree":
-            listed = [{"path": name, "size": len(held[name]), "oid": sha1(held[name]).hexdigest()} for name in held]
-            return self.reply(200, [{"type": "file", **file} for file in listed])
-        siblings = [{"rfilename": name} for name in held]
-        return self.reply(200, {"_id": "1", "id": repo, "modelId": repo, "sha": commit, "siblings": siblings})
-
-    do_HEAD = do_GET  # noqa: N815
-
-    def resolve(self, repo: str, file: str, content: bytes | None, commit: dict[str, str]) -> None:
-        if repo.startswith("gated/"):
-            return self.reply(403 if "Authorization" in self.headers else 401, code="GatedRepo")
-        if content is None:
-            return self.reply(404, code="EntryNotFound", **commit)
-        if file.endswith(".safetensors"):  # large files lie on another server
-            linked = {"X-Linked-Etag": f'"{sha256(content).hexdigest()}"', "X-Linked-Size": str(len(content))}
-            return self.reply(302, **commit, **linked, Location=f"{self.server.elsewhere}/cdn/{repo}/{file}")
-        return self.reply(200, content, **commit, ETag=f'"{sha1(content).hexdigest()}"')
-
-    def reply(self, status: int, body: Any = b"", *, code: str = "", **headers: str) -> None:
-        content = body if isinstance(body, bytes) else json.dumps(body).encode()
-        if code:
-            headers["X-Error-Code"] = code
-        self.send_response(status)
-        for name, value in {**headers, "Content-Length": str(len(content))}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(content)
-
-    def log_message(self, *_: object) -> None:
-        pass
 
 
 @pytest.fixture
 def hub(random_whisper: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """A Hub with one good repository, an empty cache, nobody signed in, and an empty directory to work in."""
-    served = Hub(tmp_path / "hub")
+    with serving(tmp_path / "hub") as served:
+        yield prepared(served, random_whisper, tmp_path, monkeypatch)
+
+
+def prepared(served: Hub, random_whisper: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
     directory = Path(shutil.copytree(random_whisper, served.root / REPO))
     for name in ("README.md", "pytorch_model.bin", "model.fp32-00001-of-00002.safetensors", "state.pt"):
         (directory / name).write_text("large")
-    template = served.url + "/{repo_id}/resolve/{revision}/{filename}"
-    settings = {"ENDPOINT": served.url, "HUGGINGFACE_CO_URL_TEMPLATE": template, "HF_HUB_OFFLINE": False}
-    settings |= {"HF_HUB_CACHE": str(tmp_path / "cache"), "HF_TOKEN_PATH": str(tmp_path / "no token")}
-    for name, value in settings.items():
-        monkeypatch.setattr(constants, name, value)
-    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_OFFLINE", "HF_HUB_CACHE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+    sign_out_at(served, tmp_path, monkeypatch)
     monkeypatch.setenv("HVISK_CACHE", str(tmp_path / "converted"))
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
-    thread = threading.Thread(target=served.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield served
-    served.shutdown()
-    thread.join()
-    served.server_close()
-    huggingface_hub.close_session()
+    return served
 
 
 def same(left: Path, right: Path) -> bool:

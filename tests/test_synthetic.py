@@ -9,7 +9,7 @@ import pytest
 
 from hvisk import text
 from hvisk.audio import SAMPLE_RATE
-from hvisk.corpora import foreign, speak, store
+from hvisk.corpora import filters, foreign, speak, store
 from hvisk.corpora.foreign import LANGUAGES
 from hvisk.corpora.sentences import SPLITS, split_of
 from hvisk.corpora.synthetic import LICENCE, Part, plan, read, speakers
@@ -103,7 +103,7 @@ def test_clips_are_two_to_three_seconds_on_average_and_six_at_most(clips):
     seconds = np.array([len(u.audio) / SAMPLE_RATE for found in clips.values() for u in found])
     assert 2.0 < seconds.mean() < 3.0
     assert seconds.max() < 6.0
-    assert seconds.min() > store.MIN_SECONDS
+    assert seconds.min() > filters.MIN_SECONDS
     for found in clips.values():
         for clip in found:
             assert clip.audio.dtype == np.float32

@@ -82,14 +82,18 @@ def encode(audio: np.ndarray, codec: Codec = "flac") -> bytes:
     buffer = io.BytesIO()
     if codec == "flac":
         # libsndfile writes floats times 32767 and reads them over 32768; integers come back as they went in.
-        pcm = np.clip(np.rint(audio * 32768.0), -32768, 32767).astype(np.int16)
-        soundfile.write(buffer, pcm, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+        soundfile.write(buffer, pcm16(audio), SAMPLE_RATE, format="FLAC", subtype="PCM_16")
     else:
         soundfile.write(buffer, np.clip(audio, -1.0, 1.0), SAMPLE_RATE, format="OGG", subtype="OPUS")
     return buffer.getvalue()
 
 
-def decode(data: bytes) -> np.ndarray:
+def pcm16(audio: np.ndarray) -> np.ndarray:
+    """Return finite float samples as int16, clipped to [-1, 1): what a clip is before any codec."""
+    return np.clip(np.rint(audio * 32768.0), -32768, 32767).astype(np.int16)
+
+
+def decode(data: bytes | memoryview) -> np.ndarray:
     """Return the float32 (samples,) at 16 kHz of bytes that `encode` wrote; AudioError for any other bytes."""
     try:
         samples, rate = soundfile.read(io.BytesIO(data), dtype="float32")

@@ -2,7 +2,7 @@
 
     corpus/train/
       plan.json          what is being written, first; a resumed run must have the same plan
-      00000.arrow        one Arrow IPC file a part: id, text, speaker, seconds, audio {bytes, path}, meta (JSON)
+      00000.arrow        one Arrow IPC file a part: id, text, speaker, seconds, hash, audio {bytes, path}, meta (JSON)
       00000.json         that shard's rows, seconds, filtered counts and SHA-256, after its .arrow
       manifest.json      totals and fingerprint, last: where it exists, the folder is whole
 
@@ -12,12 +12,14 @@ A source plugs in with one function: `write` is given a list of parts (small, pi
 turns one part into utterances. A part becomes a shard, in any process, and is never begun again once it is done.
 """
 
+import bisect
 import functools
 import hashlib
+import itertools
 import json
 import multiprocessing
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,62 +27,20 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from hvisk import audio as sound
 from hvisk import files
+from hvisk.corpora.shard import SCHEMA, write_shard
+from hvisk.corpora.shard import Rejected as Rejected  # what a source needs is found here
+from hvisk.corpora.shard import Utterance as Utterance
 from hvisk.errors import AudioError, CorpusError
 from hvisk.predictions import Meta
 
-FORMAT = "hvisk-shards-1"
-MIN_SECONDS = 0.3  # a word takes longer
-MAX_SECONDS = 30.0  # Whisper's window; audio is never cut without its text
-EXAMPLES = 5  # filtered ids kept by name for each reason
+FORMAT = "hvisk-shards-2"
 
 Part = TypeVar("Part")
-
-_SCHEMA = pa.schema(
-    {
-        "id": pa.string(),
-        "text": pa.string(),
-        "speaker": pa.string(),
-        "seconds": pa.float64(),
-        "audio": pa.struct({"bytes": pa.binary(), "path": pa.string()}),
-        "meta": pa.string(),
-    },
-    metadata={
-        "huggingface": json.dumps(
-            {
-                "info": {
-                    "features": {
-                        **{name: {"dtype": "string", "_type": "Value"} for name in ("id", "text", "speaker", "meta")},
-                        "seconds": {"dtype": "float64", "_type": "Value"},
-                        "audio": {"sampling_rate": sound.SAMPLE_RATE, "_type": "Audio"},
-                    }
-                }
-            }
-        )
-    },
-)
-
-
-@dataclass(frozen=True)
-class Utterance:
-    """One clip with its text. audio: float32, mono, 16 kHz. meta: further columns, such as gender, age or dialect."""
-
-    id: str
-    text: str
-    speaker: str
-    audio: NDArray[np.float32]
-    meta: Meta
-
-
-@dataclass(frozen=True)
-class Rejected:
-    """A clip that its source could not turn into an utterance, and why, in a few words."""
-
-    id: str
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -119,6 +79,11 @@ class Store:
                 f"{path / 'manifest.json'} is not JSON ({error}). Make a corpus with: hvisk prepare"
             ) from error
         kind = manifest.get("format") if isinstance(manifest, dict) else None
+        if kind == "hvisk-shards-1":
+            raise CorpusError(
+                f"{path} was prepared by an older hvisk and lacks what is asked for now (the hash of each clip). "
+                "Delete it and prepare it again with: hvisk prepare"
+            )
         if kind != FORMAT:
             raise CorpusError(
                 f"{path} has the format {kind!r}; this hvisk reads {FORMAT!r}. Make one with: hvisk prepare"
@@ -130,7 +95,7 @@ class Store:
             except (OSError, pa.ArrowInvalid) as error:
                 message = f"{path / shard['file']} is missing or broken ({error}). Delete {path} and prepare it again."
                 raise CorpusError(message) from error
-        return Store(path, manifest, pa.concat_tables(tables) if tables else _SCHEMA.empty_table())
+        return Store(path, manifest, pa.concat_tables(tables) if tables else SCHEMA.empty_table())
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -153,6 +118,17 @@ class Store:
         return list(self.table["speaker"].to_pylist())
 
     @functools.cached_property
+    def hashes(self) -> list[str]:
+        """What is the same for the same samples, whatever their codec and corpus; see `shard.clip_hash`."""
+        return list(self.table["hash"].to_pylist())
+
+    @functools.cached_property
+    def languages(self) -> list[str]:
+        """Each clip's language as its metadata has it, "" where that says nothing."""
+        metas = self.table["meta"].to_pylist()
+        return [str(json.loads(meta).get("language") or "") if '"language"' in meta else "" for meta in metas]
+
+    @functools.cached_property
     def seconds(self) -> NDArray[np.float64]:
         """Length of each clip in seconds, (clips,) float64."""
         return np.asarray(self.table["seconds"].to_numpy(), dtype=np.float64)
@@ -167,12 +143,12 @@ class Store:
 
     def encoded(self, index: int) -> bytes:
         """The clip's stored bytes: FLAC or Ogg/Opus, as the manifest's `codec` says."""
-        return bytes(self.table["audio"][index]["bytes"].as_py())
+        return bytes(self._encoded(index))
 
     def audio(self, index: int) -> NDArray[np.float32]:
         """The clip as float32, mono, 16 kHz; CorpusError, with its id, where its bytes are damaged."""
         try:
-            samples = sound.decode(self.encoded(index))
+            samples = sound.decode(self._encoded(index))
             loss = "" if len(samples) == round(self.seconds[index] * sound.SAMPLE_RATE) else "It has lost a part."
         except AudioError as error:
             loss = str(error)
@@ -180,6 +156,19 @@ class Store:
             clip = f"The clip '{self.ids[index]}' in {self.path}"
             raise CorpusError(f"{clip} is damaged. {loss} Delete {self.path} and prepare it again.")
         return samples
+
+    def _encoded(self, index: int) -> memoryview:
+        # By way of the table this takes several times as long, the longer the more shards there are, and copies.
+        starts, sounds = self._sounds
+        index = range(len(self))[index]  # -1 is the last clip
+        shard = bisect.bisect_right(starts, index) - 1
+        return memoryview(sounds[shard][index - starts[shard]].as_buffer())
+
+    @functools.cached_property
+    def _sounds(self) -> tuple[list[int], list[pa.BinaryArray]]:
+        """Of each piece of the table the index of its first clip, and its sounds."""
+        sounds = [pc.struct_field(piece, "bytes") for piece in self.table["audio"].chunks]
+        return [0, *itertools.accumulate(map(len, sounds))][:-1], sounds
 
     def verify(self) -> None:
         """Compare every shard with its checksum; CorpusError names the first that is gone or differs."""
@@ -200,21 +189,27 @@ def write(
     name: str,
     licence: str,
     codec: sound.Codec = "flac",
+    about: dict[str, Any] | None = None,
+    learnt: bool = True,
     workers: int = 1,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Store:
     """Write one shard a part and return the finished store; run again after any interruption, it goes on.
 
     parts: picklable, with a repr that says all there is to it (the plan's hash is made of it). read: a module-level
-    function, called in other processes when `workers` is above 1. Clips that are too short, too long, without text or
-    with broken audio are left out and counted by reason. CorpusError when `out` holds another plan.
+    function, called in other processes when `workers` is above 1. about: what else the manifest says of the corpus, such
+    as its source's page and revision and the style of its texts. learnt: whether the clips are to be learnt from; those
+    that `filters.why_not` then finds no good are left out and counted by reason. CorpusError when `out` holds another plan.
     """
     plan = {"format": FORMAT, "name": name, "codec": codec, "parts": len(parts), "hash": _hash(map(repr, parts))}
     if (out / "plan.json").exists() and files.read_json(out / "plan.json") != plan:
         raise CorpusError(
-            f"{out} holds another corpus, or one begun with other settings. Choose another --out, or delete it."
+            f"{out} holds another corpus, or one begun with other settings or by an older hvisk. "
+            "Choose another --out, or delete it."
         )
     out.mkdir(parents=True, exist_ok=True)
+    for left_behind in out.glob(".*.partial*"):  # by a killed process
+        left_behind.unlink()
     files.write_json(out / "plan.json", plan)
     done = {
         i: files.read_json(out / f"{i:05d}.json")
@@ -238,12 +233,12 @@ def write(
     missing = [i for i in range(len(parts)) if i not in done]
     if workers <= 1 or len(missing) <= 1:
         for i in missing:
-            done[i] = _write_shard(out, i, parts[i], read, codec)
+            done[i] = _shard(out, i, parts[i], read, codec, learnt)
             report()
     else:
         # spawn, not fork: the caller may hold threads (a progress display, an audio library); fork copies their locks.
         with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-            futures = {pool.submit(_write_shard, out, i, parts[i], read, codec): i for i in missing}
+            futures = {pool.submit(_shard, out, i, parts[i], read, codec, learnt): i for i in missing}
             try:
                 for future in as_completed(futures):
                     done[futures[future]] = future.result()
@@ -262,6 +257,7 @@ def write(
             "format": FORMAT,
             "name": name,
             "licence": licence,
+            "about": about or {},
             "codec": codec,
             "sample_rate": sound.SAMPLE_RATE,
             "clips": sum(s["rows"] for s in shards),
@@ -277,66 +273,15 @@ def write(
     return Store.open(out)
 
 
-def _write_shard(
-    out: Path, index: int, part: Part, read: Callable[[Part], Iterable[Utterance | Rejected]], codec: sound.Codec
+def _shard(
+    out: Path,
+    index: int,
+    part: Part,
+    read: Callable[[Part], Iterable[Utterance | Rejected]],
+    codec: sound.Codec,
+    learnt: bool,
 ) -> dict[str, Any]:
-    rows: list[dict[str, Any]] = []
-    filtered: Counter[str] = Counter()
-    examples: dict[str, list[str]] = {}
-    for row in _rows(read(part), codec):
-        if isinstance(row, Rejected):
-            filtered[row.reason] += 1
-            if len(examples.setdefault(row.reason, [])) < EXAMPLES:
-                examples[row.reason].append(row.id)
-        else:
-            rows.append(row)
-    # Sources come ordered by speaker; readers that go through a shard in order should still meet many of them.
-    order = np.random.default_rng(index).permutation(len(rows))
-    with (
-        files.atomic_path(out / f"{index:05d}.arrow") as path,
-        pa.OSFile(str(path), "wb") as sink,
-        pa.ipc.new_file(sink, _SCHEMA) as writer,
-    ):
-        writer.write_batch(pa.RecordBatch.from_pylist([rows[i] for i in order], schema=_SCHEMA))
-    record = {
-        "file": f"{index:05d}.arrow",
-        "rows": len(rows),
-        "seconds": round(sum(row["seconds"] for row in rows), 3),
-        "sha256": files.sha256(out / f"{index:05d}.arrow"),
-        "speakers": sorted({row["speaker"] for row in rows}),
-        "filtered": dict(filtered),
-        "examples": examples,
-    }
-    files.write_json(out / f"{index:05d}.json", record)
-    return record
-
-
-def _rows(clips: Iterable[Utterance | Rejected], codec: sound.Codec) -> Iterator[dict[str, Any] | Rejected]:
-    for clip in clips:
-        if isinstance(clip, Rejected):
-            yield clip
-            continue
-        seconds = len(clip.audio) / sound.SAMPLE_RATE
-        if seconds < MIN_SECONDS:
-            yield Rejected(clip.id, "too short")
-        elif seconds > MAX_SECONDS:
-            yield Rejected(clip.id, "too long")
-        elif not clip.text.strip():
-            yield Rejected(clip.id, "no text")
-        else:
-            try:
-                encoded = sound.encode(clip.audio, codec)
-            except AudioError:
-                yield Rejected(clip.id, "broken audio")
-                continue
-            yield {
-                "id": clip.id,
-                "text": " ".join(clip.text.split()),
-                "speaker": clip.speaker,
-                "seconds": seconds,
-                "audio": {"bytes": encoded, "path": f"{clip.id}.{codec}"},
-                "meta": json.dumps(clip.meta, ensure_ascii=False),
-            }
+    return write_shard(out, index, read(part), codec, learnt)
 
 
 def _refuse_duplicates(out: Path, shards: Sequence[dict[str, Any]]) -> None:
