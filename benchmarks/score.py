@@ -7,6 +7,7 @@ jiwer.wer on the clips of each draw, normalised once: `peer_draws` draws are tim
 ratio to a stronger peer, timed once, that takes jiwer's counts once and sums those of the clips of each draw.
 """
 
+import os
 import random
 import sys
 import time
@@ -95,6 +96,10 @@ def main() -> None:
             "by_counts": round(by_counts / seconds, 2),
         },
     }
+    # The hardware names the cores that this process may use: fewer than there are, where it is pinned to some.
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    for one in claims.values():
+        one["cores"] = {"allowed": allowed, "of_machine": os.cpu_count()}
     write("score", "smoke" if smoke else "full", claims, ["jiwer", "rapidfuzz", "numpy"])
 
 

@@ -297,7 +297,7 @@ def test_the_first_clip_is_spelt_with_its_special_tokens() -> None:
     inputs, labels = batches.label_arrays(sequences, [len(tokens.prompt())] * 2, tokens.eot)
     batch = Batch(
         waveforms=torch.zeros(2, 160), spans=torch.zeros(2, 2), inputs=torch.from_numpy(inputs),
-        labels=torch.from_numpy(labels), letters=torch.zeros(2, 1), letter_counts=torch.zeros(2), views=("own", "own"),
-        broken=(), seconds=1.0, after=Position(),
+        labels=torch.from_numpy(labels), letters=torch.zeros(2, 1), letter_counts=torch.zeros(2), speeds=torch.ones(2),
+        views=("own", "own"), broken=(), seconds=1.0, after=Position(),
     )  # fmt: skip
     assert batches.spell(batch, tokens) == "<|startoftranscript|><|da|><|transcribe|><|notimestamps|>på ø<|endoftext|>"

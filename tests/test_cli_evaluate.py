@@ -58,6 +58,43 @@ def test_two_models_on_one_corpus(hvisk: Any, corpus: Path, random_ct2: Path, si
     assert {"difference", "interval", "probability", "detectable", "system", "against"} <= set(difference)
 
 
+def test_scales_fillers_test_set_and_seen(hvisk: Any, corpus: Path, random_ct2: Path, home: Path) -> None:  # noqa: F811
+    chosen = ["--scale", "rye-2026", "--scale", "wer", "--test-set", "FTSpeech", "--seen", corpus, "--fillers", "drop"]
+    code, out, err = hvisk("evaluate", random_ct2, "--on", corpus, "--out", "run", *chosen, "--json")
+    assert code == 0, err
+    (told,) = json.loads(out)
+    kept = json.loads((home / "run/scores.json").read_text("utf-8"))
+    assert list(told["scales"]) == ["wer", "rye-2026"]
+    assert len(kept["scales"]) == 7  # all are kept
+    assert kept["scales"]["wer"]["version"].endswith("fillers dropped")
+    assert kept["scoring"]["test_set"] == "FTSpeech"
+    assert kept["scoring"]["seen"]["words"] > 20
+    assert kept["words"]["new_names"]["total"] == 0  # it was trained on these very texts
+    assert kept["speed"]["measured"]
+    page = (home / "run/report.html").read_text("utf-8")
+    assert "published figures on FTSpeech" in page
+
+    # scored again the other way: what the corpus is and what was seen is remembered, and the old page is named
+    code, out, err = hvisk("score", "run", "--scale", "wer")
+    assert code == 0, err
+    assert "which writes report.html anew" in err
+    again = json.loads((home / "run/scores.json").read_text("utf-8"))
+    assert again["scoring"] == {**kept["scoring"], "fillers": "keep"}
+    assert (home / "run/report.html").read_text("utf-8") == page
+    code, out, err = hvisk("score", "run", "--on", corpus)
+    assert code == 0, err
+    assert "are dropped" not in (home / "run/report.html").read_text("utf-8")
+
+    # from the cache: the speed is that of the first time, and says so
+    code, out, err = hvisk("evaluate", random_ct2, "--on", corpus, "--out", "second")
+    assert code == 0, err
+    assert "when these texts were heard first" in out
+
+    for wrong, said in (("--scale", "no scale 'nonsense'"), ("--test-set", "No figures are published for 'nonsense'")):
+        code, _, err = hvisk("evaluate", random_ct2, "--on", corpus, "--out", "third", wrong, "nonsense")
+        assert (code, said in err, (home / "third").exists()) == (1, True, False)
+
+
 def test_the_suites(hvisk: Any, corpus: Path, silent_ct2: Path, home: Path) -> None:  # noqa: F811
     code, out, err = hvisk("evaluate", silent_ct2, "--on", corpus, "--out", "quiet", "--suites", "--json")
     assert code == 0, err

@@ -1,5 +1,6 @@
 """Evaluating systems that fail, that are slow, that were asked before, that are files; and corpora that are odd."""
 
+import datetime
 import json
 import threading
 from collections.abc import Callable, Sequence
@@ -20,7 +21,7 @@ from hvisk.corpora.store import Store, Utterance
 from hvisk.errors import HviskError
 from hvisk.evaluate import evaluate, evaluate_model, evaluate_system
 from hvisk.predictions import Prediction
-from hvisk.systems.cache import Cache
+from hvisk.systems.cache import Answer, Cache
 from hvisk.systems.choose import open_system
 from hvisk.systems.system import Recognise, Unavailable
 
@@ -203,8 +204,9 @@ def test_the_cache_returns_what_it_was_given(
     keys = [key.encode("utf-8", "replace").decode() for key in keys]
     text = text.encode("utf-8", "replace").decode()
     cache = Cache(tmp_path_factory.mktemp("cache") / "texts.sqlite", SETTINGS, "")
-    cache.keep([(key, text, 1.5) for key in keys[1:]])
-    assert cache.find(keys) == dict.fromkeys(keys[1:], (text, 1.5))
+    answer = Answer(text, 1.5, len(keys) % 2 == 0, "2026-01-02, a machine")
+    cache.keep([(key, answer) for key in keys[1:]])
+    assert cache.find(keys) == dict.fromkeys(keys[1:], answer)
     cache.close()
 
 
@@ -237,7 +239,7 @@ def test_speed_is_told_without_the_first_clip_of_each_process(corpus: Store, tmp
     speed = files.read_json(tmp_path / "scores.json")["speed"]
     assert speed.keys() == {
         "rtfx", "busy", "audio_seconds", "compute_seconds", "wall_seconds", "first_clip_seconds", "peak_memory",
-        "parameters", "bytes", "software",
+        "from_cache", "measured", "parameters", "bytes", "software",
     }  # fmt: skip
     assert (speed["parameters"], speed["bytes"], speed["software"]) == (7, 9, "tiny 1.0")
     first = [0.46, 0.4]  # the shortest of the middle batch; after that, the first clip of what is left
@@ -246,6 +248,24 @@ def test_speed_is_told_without_the_first_clip_of_each_process(corpus: Store, tmp
     assert 0 < speed["busy"] <= 1
     assert speed["peak_memory"] > 10_000_000
     assert speed["first_clip_seconds"] > 0
+
+
+def test_a_speed_is_remembered_with_the_texts_and_says_when_and_where(corpus: Store, tmp_path: Path) -> None:
+    cache, machine = tmp_path / "cache" / "texts.sqlite", "a machine, 2 cores"
+    for out in ("one", "two"):
+        evaluate(corpus, says_length([]), tmp_path / out, settings=SETTINGS, cache=cache, hardware=machine)
+    one, two = (files.read_json(tmp_path / out / "scores.json")["speed"] for out in ("one", "two"))
+    assert (one["from_cache"], two["from_cache"]) == (False, True)
+    assert two["rtfx"] == pytest.approx(one["rtfx"], rel=0.01)  # the same clips, the cold one left out
+    assert two["audio_seconds"] == pytest.approx(one["audio_seconds"])
+    assert (two["busy"], two["first_clip_seconds"]) == (None, None)  # of this process nothing was measured
+    today = datetime.date.today().isoformat()
+    assert one["measured"] == two["measured"] == [f"{today}, {machine}"]
+    # a few clips more are no reason to forget what was measured over many
+    bigger = write(tmp_path / "bigger", clips=15)
+    evaluate(bigger, says_length([]), tmp_path / "three", settings=SETTINGS, cache=cache, hardware="another")
+    three = files.read_json(tmp_path / "three" / "scores.json")["speed"]
+    assert (three["from_cache"], three["measured"]) == (True, [f"{today}, {machine}"])
 
 
 def test_our_own_recogniser_is_told_with_its_size(corpus: Store, random_ct2: Path, tmp_path: Path) -> None:
@@ -291,9 +311,9 @@ def odd(corpus: Store, **columns: list) -> Store:
 
 def test_a_clip_id_that_occurs_twice_is_refused(corpus: Store, tmp_path: Path) -> None:
     twice = odd(corpus, id=[*corpus.ids[:-1], corpus.ids[0]])
-    with pytest.raises(HviskError, match=f"'{corpus.ids[0]}' occurs twice"):
+    with pytest.raises(HviskError, match=f"'{corpus.ids[0]}' 2 times"):
         evaluate(twice, says_length([]), tmp_path, settings=SETTINGS)
-    with pytest.raises(HviskError, match="occurs twice"):
+    with pytest.raises(HviskError, match="2 times"):
         evaluate(corpus, says_length([]), tmp_path, settings=SETTINGS, clips=[1, 1])
     assert list(tmp_path.iterdir()) == []
 

@@ -198,6 +198,46 @@ def test_confusions_and_behaviour_in_plain_words(directories: list[tuple[str, Pa
     assert all(f'<li id="{link}"' in html for link in links)
 
 
+def test_a_column_of_many_groups_is_cut_and_folded(tmp_path: Path, directories: list[tuple[str, Path]]) -> None:
+    def group(n: int) -> dict[str, Any]:
+        return {"group": f"voice {n:02d}", "clips": 10 + n, "speakers": 1, "wer": 0.2, "wer_interval": None}
+
+    told = {"gender": [group(0), group(1)], "voice": [group(n) for n in range(15)]}
+    html = render(gather([("it", evaluation(tmp_path / "many", 1, 0.2, groups=told))], None, 0))
+    tables = html[html.index('id="groups"') : html.index('id="robustness"')]
+    first, second = re.findall(r"<details class=\"group\"( open)?>", tables)
+    assert (first, second) == (" open", "")
+    shown = re.findall(r'<th scope="row" dir="auto">(voice \d+)', tables)[2:]
+    assert shown == [f"voice {n:02d}" for n in range(3, 15)]  # those with the most clips, in their own order
+    assert "And 3 more in scores.json" in tables
+
+
+def test_how_it_was_asked_and_scored_is_said(tmp_path: Path) -> None:
+    speed = {"rtfx": 50.0, "measured": ["2026-01-02, a machine"], "from_cache": True}
+    seen = {"corpora": [{"name": "read aloud"}], "words": 7, "note": "What tiny had learnt from before is not counted."}
+    recall = {"total": 4, "recognised": 3, "recall": 0.75}
+    missed = {"reference": "ærø", "hypothesis": "ære", "count": 1, "ids": ["da-3"]}
+    words = {**vocabulary.measure(predicted(1)).to_dict(), "new_names": {**recall, "missed": [missed]}}
+    scoring = {"fillers": "drop", "by": [], "test_set": "FTSpeech", "seen": seen}
+    run = evaluation(tmp_path / "asked", 1, 0.2, speed=speed, words=words, scoring=scoring)
+    settings = files.read_json(run / "settings.json")
+    files.write_json(run / "settings.json", {**settings, "deterministic": False})
+    data = gather([("it", run)], None, 1, scales=["wer", "rye-2026"])
+    html = render(data)
+    assert data.test == "FTSpeech"
+    assert list(data.systems[0].scales) == ["wer", "rye-2026"]
+    assert "da-3" in [clip.id for clip in data.clips]  # to be heard
+    for said in (
+        "Of 4 names that were not in the training texts, 3 (75.0",
+        "Measured on 2026-01-02, a machine, when these texts were heard first.",
+        "it draws lots while it decodes",
+        "new names are those not in read aloud. What tiny had learnt",
+        "are dropped before counting",
+        "the robustness suites were scored before, with fillers the other way",
+    ):
+        assert said in html
+
+
 def test_missing_parts_are_missing_sections_said_in_one_line_each(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     parts = ("groups", "behaviour", "words", "suites", "speed")
@@ -236,8 +276,9 @@ def test_the_sound_comes_from_the_corpus_for_the_chosen_clips_alone(
     tmp_path: Path, directories: list[tuple[str, Path]]
 ) -> None:
     def read(part: int) -> Iterator[Utterance]:
+        sound = np.random.default_rng(0).uniform(-0.1, 0.1, 48_000).astype(np.float32)
         for i, row in enumerate(SENTENCES):
-            yield Utterance(f"da-{i}", row[0], f"speaker-{i % 3}", np.zeros(16_000, np.float32), {})
+            yield Utterance(f"da-{i}", row[0], f"speaker-{i % 3}", sound, {})
 
     corpus = store.write(tmp_path / "corpus", [0], read, name="da test", licence="CC0").path
     parts = {name: {} for name in ("words", "behaviour")}
@@ -391,14 +432,32 @@ def test_the_clips_are_filtered_by_text_group_and_error_and_sorted(
     opened.clean()
 
 
+def test_many_clips_are_shown_when_asked_for(open_page: Open, directories: list[tuple[str, Path]]) -> None:
+    data = gather(directories, None, 2)
+    many = [replace(data.clips[0], id=f"da-{n:02d}") for n in range(14)]
+    opened = open_page(replace(data, clips=many))
+    page = opened.page
+    assert len(opened.ids()) == 10
+    assert page.get_by_role("status").text_content() == "14 of 14 clips"
+    page.get_by_role("searchbox", name="Filter").fill("da-13")
+    assert opened.ids() == ["da-13"]  # a filter looks at all of them
+    assert not page.locator("#more").is_visible()
+    page.get_by_role("searchbox", name="Filter").fill("")
+    page.get_by_role("button", name="Show 4 more").focus()
+    page.keyboard.press("Enter")
+    assert len(opened.ids()) == 14
+    assert not page.locator("#more").is_visible()
+    opened.clean()
+
+
 def test_the_scale_is_chosen_with_the_arrow_keys(open_page: Open, directories: list[tuple[str, Path]]) -> None:
     opened = open_page(gather(directories, None, 2))
     page = opened.page
-    assert opened.view() == ("wer", "size", "")
+    assert opened.view() == ("coral-2024", "size", "CoRal v1 read-aloud")  # the first with figures to compare with
     page.get_by_role("radio", name="wer", exact=True).focus()
-    page.keyboard.press("ArrowRight")
-    assert opened.view() == ("coral-2024", "size", "CoRal v1 read-aloud")
-    for _ in range(2):
+    page.keyboard.press("Space")
+    assert opened.view() == ("wer", "size", "")
+    for _ in range(3):
         page.keyboard.press("ArrowRight")
     assert opened.view()[0] == "rye-2026"
     page.get_by_label("Published on").select_option("FTSpeech")

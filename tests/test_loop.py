@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -20,12 +21,14 @@ from hvisk import files, metrics
 from hvisk.corpora import store, synthetic
 from hvisk.corpora.store import Store, Utterance
 from hvisk.errors import HviskError, ModelError, RecipeError
-from hvisk.train import checkpoint, loop
+from hvisk.train import checkpoint, loop, watch
 from hvisk.train import model as whisper
 from hvisk.train.batches import Position
 from hvisk.train.checkpoint import State
+from hvisk.train.log import Log
 from hvisk.train.loop import Outcome
 from hvisk.train.recipe import Recipe
+from hvisk.train.session import Session
 
 Part = synthetic.Part | tuple[str, str, str]  # or (id, text, language) of a clip of noise
 
@@ -43,7 +46,8 @@ def read(part: Part) -> Iterable[Utterance]:
     if isinstance(part, synthetic.Part):
         return synthetic.read(part)
     identifier, text, language = part
-    audio = (0.1 * np.random.default_rng(0).standard_normal(32_000)).astype(np.float32)
+    samples = 32_000 if len(text) < 60 else 480_000  # the over-long text is spoken as fast as can be believed
+    audio = (0.1 * np.random.default_rng(0).standard_normal(samples)).astype(np.float32)
     return [Utterance(identifier, text, "noise", audio, {"language": language})]
 
 
@@ -76,11 +80,14 @@ def recipe_for(out: Path, corpora: Path, **changes: Any) -> Recipe:
         },
         **{"batch_seconds": 30, "padded_share": 0.2, "dropout": 0.1, "activation_dropout": 0.1, "ctc_weight": 0.3},
         **{"time_masks": 1, "frequency_masks": 1, "evaluate_every": 3, "checkpoint_every": 2, "loader_threads": 1},
+        "ema": 0.9,
     }
     return Recipe(**{**settings, **changes})
 
 
-def train(recipe: Recipe, heard: Callable[[str], None] = lambda text: None) -> tuple[Outcome, str]:
+def train(
+    recipe: Recipe, heard: Callable[[str], None] = lambda text: None, session: Session | None = None
+) -> tuple[Outcome, str]:
     """The outcome, and what was told; `heard` is given each piece of it as it is printed."""
 
     class Paper(io.StringIO):
@@ -89,7 +96,7 @@ def train(recipe: Recipe, heard: Callable[[str], None] = lambda text: None) -> t
             return super().write(text)
 
     paper = Paper()
-    return loop.train(recipe, Console(file=paper, width=300)), paper.getvalue()
+    return loop.train(recipe, Console(file=paper, width=300), session), paper.getvalue()
 
 
 def weights(directory: Path) -> dict[str, torch.Tensor]:
@@ -102,7 +109,7 @@ def same_weights(one: Path, other: Path) -> bool:
 
 
 def log_of(run: Path) -> list[dict[str, Any]]:
-    return loop.Log(run / "log.jsonl").lines()
+    return Log(run / "log.jsonl").lines()
 
 
 def predictions(run: Path, step: int) -> list[dict[str, Any]]:
@@ -150,7 +157,7 @@ def test_the_loss_goes_down(corpora: Path, tmp_path: Path) -> None:
 
 def test_clips_that_cannot_be_learnt_are_named_and_cost_nothing_else(whole: tuple[Recipe, Outcome, str]) -> None:
     _, outcome, told = whole
-    assert "1 clips are left out: the text has more than 444 tokens (the first: over-long)" in told
+    assert re.search(r"1 clips are left out: the text has more than 44\d tokens \(the first: over-long\)", told)
     assert "1 clips are left out: the vocabulary has no language 'tlh' (the first: klingon)" in told
     assert outcome.state.skipped == 0
 
@@ -191,13 +198,14 @@ def test_the_best_checkpoint_by_cer_is_published_and_outlives_the_others(
     corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cer = {0: 0.1, 1: 0.9, 2: 0.5, 3: 0.5, 4: 0.7, 5: 0.8, 6: 0.6}  # as measured, it would hardly differ in six steps
-    measure = loop.evaluate
+    true_look = watch.look
 
-    def evaluate(*arguments: Any) -> metrics.Score:
+    def look(*arguments: Any) -> watch.Look:
         state = next(a for a in arguments if isinstance(a, State))
-        return dataclasses.replace(measure(*arguments), cer=cer[state.step])
+        seen = true_look(*arguments)
+        return dataclasses.replace(seen, score=dataclasses.replace(seen.score, cer=cer[state.step]))
 
-    monkeypatch.setattr(loop, "evaluate", evaluate)
+    monkeypatch.setattr(watch, "look", look)
     recipe = recipe_for(tmp_path, corpora, evaluate_every=1, checkpoint_every=1, keep_checkpoints=1, validation_clips=1)
     outcome, _ = train(recipe)
     assert (outcome.state.best_step, outcome.state.best_cer) == (3, 0.5)  # of two equals the later
@@ -303,6 +311,44 @@ def test_a_signal_saves_the_step_in_hand_and_the_same_command_goes_on(
     assert resumed.finished
     assert same_weights(resumed.model, undisturbed.model)
     assert resumed.before == outcome.before == undisturbed.before
+
+
+def test_before_its_deadline_a_session_saves_and_the_next_one_goes_on(
+    whole: tuple[Recipe, Outcome, str], tmp_path: Path
+) -> None:
+    now = 0.0
+
+    def heard(text: str) -> None:
+        nonlocal now
+        if "step      3 " in text:
+            now = 3599.9999  # there is not even time for a step
+
+    recipe, undisturbed, _ = whole
+    recipe = dataclasses.replace(recipe, out=str(tmp_path))
+    outcome, told = train(recipe, heard, Session(hours=1, began=0.0, clock=lambda: now))
+    assert (outcome.finished, outcome.state.step) == (False, 3)
+    assert "Stopped at step 3, before the session's deadline; saved. The same command goes on from here." in told
+    assert same_weights(train(recipe)[0].model, undisturbed.model)
+
+
+def test_a_longer_budget_goes_on_where_a_shorter_one_ended(corpora: Path, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"validation_clips": 1, "evaluate_every": 1}
+    assert train(recipe_for(tmp_path, corpora, steps=1, **settings))[0].finished
+    outcome, told = train(recipe_for(tmp_path, corpora, steps=0, epochs=0.01, minutes=5, processes=1, **settings))
+    assert "steps was 1 and is now 0: the learning rate follows" in told
+    assert outcome.state.step > 0
+    assert outcome.finished
+    outcome, _ = train(recipe_for(tmp_path, corpora, steps=2, **settings))
+    assert outcome.state.step == 2
+
+
+def test_what_is_published_is_the_average_and_what_goes_on_is_not(whole: tuple[Recipe, Outcome, str]) -> None:
+    [*_, last] = checkpoint.found(Path(whole[0].out))
+    learnt = torch.load(last / "state.pt", weights_only=True)["learnt"]
+    model = whisper.load(last)
+    averaged = [p for p in model.net.parameters() if p.requires_grad]
+    assert len(averaged) == len(learnt)
+    assert not all(torch.equal(one, other) for one, other in zip(averaged, learnt, strict=True))
 
 
 def test_a_second_ctrl_c_ends_at_once(whole: tuple[Recipe, Outcome, str], tmp_path: Path) -> None:
@@ -462,7 +508,8 @@ def test_each_validation_clip_is_decoded_in_its_own_language(corpora: Path, tmp_
     with torch.no_grad():
         for parameter in model.net.parameters():
             parameter.mul_(12)  # so that the language token changes what is said
-    loop.evaluate(model, validation, [0, 1, 2, 3, 4], recipe, tmp_path, State(), Console(file=io.StringIO()))
+    watched = watch.open_watched(recipe, [], validation)
+    watch.look(model, watched, tmp_path, State(), Console(file=io.StringIO()))
     spoken = [str(validation.meta(i)["language"]) for i in range(5)]
     assert set(spoken) == {"da", "sv"}
     own, danish = (
@@ -472,7 +519,8 @@ def test_each_validation_clip_is_decoded_in_its_own_language(corpora: Path, tmp_
         ]
         for codes in (spoken, ["da"] * 5)
     )
-    assert [row["hypothesis"] for row in predictions(tmp_path, 0)] == own
+    heard = {row["id"]: row["hypothesis"] for row in predictions(tmp_path, 0)}
+    assert [heard[identifier] for identifier in validation.ids] == own
     assert own != danish
 
 
@@ -490,35 +538,6 @@ def test_minutes_are_a_budget_too(corpora: Path, tmp_path: Path) -> None:
     assert outcome.state.step == 1
 
 
-def test_the_learning_rate_warms_up_and_falls_to_zero() -> None:
-    recipe = Recipe(out="x", train=("t",), validation="v", steps=100, warmup=0.1, learning_rate=1.0)
-    rates = [loop.learning_rate(recipe, step / 100) for step in range(101)]
-    assert rates[:11] == sorted(rates[:11])
-    assert rates[10:] == sorted(rates[10:], reverse=True)
-    assert 0 < rates[0] < 0.05
-    assert rates[5] == pytest.approx(0.5)
-    assert rates[10] == pytest.approx(1.0)
-    assert rates[55] == pytest.approx(0.5)
-    assert rates[100] == 0
-    for warmup in (0.0, 1e-6, 1.0):
-        edge = dataclasses.replace(recipe, warmup=warmup)
-        assert all(0 <= loop.learning_rate(edge, step / 100) <= 1 for step in range(100))
-
-
-def test_the_larger_share_of_two_budgets_counts() -> None:
-    recipe = Recipe(out="x", train=("t",), validation="v", steps=100, minutes=2)
-    assert loop.share_used(recipe, State(step=50, seconds=30)) == 0.5
-    assert loop.share_used(recipe, State(step=50, seconds=90)) == 0.75
-    assert loop.share_used(dataclasses.replace(recipe, steps=0), State(step=500)) == 0
-
-
-def test_the_validation_clips_are_always_the_same(corpora: Path) -> None:
-    validation = Store.open(corpora / "validation")
-    assert validation.sample(3) == validation.sample(3)
-    assert set(validation.sample(3)) < set(validation.sample(4))
-    assert validation.sample(99) == [0, 1, 2, 3, 4]
-
-
 def test_one_process_may_train_in_one_format_after_another(corpora: Path, tmp_path: Path) -> None:
     for precision in ("bf16", "fp32", "bf16"):
         recipe = recipe_for(tmp_path / precision, corpora, precision=precision, steps=2, validation_clips=1)
@@ -532,7 +551,7 @@ def test_one_process_may_train_in_one_format_after_another(corpora: Path, tmp_pa
 
 
 def test_cutting_the_log_leaves_what_the_checkpoint_knows(tmp_path: Path) -> None:
-    log = loop.Log(tmp_path / "log.jsonl")
+    log = Log(tmp_path / "log.jsonl")
     score = metrics.score([metrics.count("ja", "nej")], ["x"])
     for step in (0, 10, 20):
         log.write(State(step=step), score, loss=None)

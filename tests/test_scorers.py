@@ -182,7 +182,7 @@ def test_clips_that_name_themselves_as_speakers_come_with_a_warning() -> None:
 
 def test_two_texts_for_one_clip_are_refused() -> None:
     clips = [clip(1, "ja", "ja"), clip(2, "ja", "ja"), clip(1, "ja", "nej")]
-    with pytest.raises(HviskError, match=r"'clip 1' is there 2 times \(1 such ids\).*Accepted: one prediction a clip"):
+    with pytest.raises(HviskError, match=r"'clip 1' 2 times \(1 such ids\).*Accepted: an id of its own for each clip"):
         score_all(clips)
 
 

@@ -135,7 +135,8 @@ def test_conditions_do_to_the_sound_what_they_say(corpus: Store) -> None:
 
 def test_clips_that_a_slower_speed_makes_too_long_are_left_out_everywhere(corpus: Store, tmp_path: Path) -> None:
     def long(parts: Sequence[int]) -> list[Utterance]:
-        return [Utterance(f"{n}", "ja", "s", np.full(n * SAMPLE_RATE, 0.1, np.float32), {}) for n in parts]
+        sound = np.random.default_rng(0).uniform(-0.1, 0.1, 30 * SAMPLE_RATE).astype(np.float32)
+        return [Utterance(f"{n}", "ja " * 10, "s", sound[: n * SAMPLE_RATE], {}) for n in parts]
 
     found = robustness(store.write(tmp_path, [(26, 28)], long, name="l", licence="CC0"), [0, 1], mute([]))
     assert {c.clips for c in found} == {1}

@@ -170,10 +170,15 @@ def ggml(checkpoint: Path) -> Path:
     return path
 
 
+def numbers(directory: Path) -> int:
+    net = transformers.WhisperForConditionalGeneration.from_pretrained(directory)
+    return sum(weights.numel() for weights in net.parameters())
+
+
 def test_ours_is_a_model_that_models_resolves(whisper: Path, random_ct2: Path) -> None:
     converted = open_system(str(whisper), beam_size=2)
     listens(converted)
-    assert (converted.kind, converted.name, converted.parameters) == ("hvisk", str(whisper), 505344)
+    assert (converted.kind, converted.name, converted.parameters) == ("hvisk", str(whisper), numbers(whisper))
     assert converted.settings.keys() == {"model", "model_sha256", "language", "beam_size"}
     exported = open_system(str(random_ct2))
     listens(exported)
@@ -187,7 +192,7 @@ def test_a_whisper_of_transformers_is_padded_and_told_the_language(brief: Path) 
     system = open_system(f"hf:{brief}", language="sv", beam_size=2)
     assert system.settings["language"] == "sv"
     assert (system.settings["num_beams"], system.settings["decoder"]) == (2, "seq2seq_whisper")
-    assert (system.kind, system.parameters) == ("transformers", 505344 - (448 - 40) * 64)
+    assert (system.kind, system.parameters) == ("transformers", numbers(brief))
     assert system.bytes == (brief / "model.safetensors").stat().st_size
     danish = open_system(f"hf:{brief}", beam_size=2)
     assert danish.recognise(clips(2.0)) == by_hand(brief, clips(2.0)[0], language="da", num_beams=2)

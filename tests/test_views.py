@@ -13,7 +13,7 @@ from hvisk.audio import SAMPLE_RATE
 from hvisk.corpora import store
 from hvisk.corpora.store import Store, Utterance
 from hvisk.tokens import Tokens
-from hvisk.train import batches, views
+from hvisk.train import augment, batches, views
 from hvisk.train.batches import IGNORED, Batch, Position
 from hvisk.train.plan import Window
 from hvisk.train.recipe import Recipe
@@ -52,14 +52,14 @@ def tokens() -> Tokens:
 def recipe() -> Recipe:
     return Recipe(
         out="x", train=("c",), validation="v", steps=1, batch_seconds=60, margin=40, packed_share=0.5, padded_share=0.3,
-        timestamps=0.6, previous_share=0.3, silence_share=0.1, bpe_dropout=0.3,
+        timestamps=0.6, previous_share=0.3, silence_share=0.1, bpe_dropout=0.3, speed=0.1,
     )  # fmt: skip
 
 
-def heard(wave: np.ndarray) -> int:
-    """The number of the clip that sounds here."""
+def heard(wave: np.ndarray, speed: float) -> int:
+    """The number of the clip that sounds here, played so fast."""
     spectrum = np.abs(np.fft.rfft(wave * np.hanning(len(wave))))
-    return round((float(spectrum.argmax()) * SAMPLE_RATE / len(wave) - 200) / 50)
+    return round((float(spectrum.argmax()) * SAMPLE_RATE / len(wave) / speed - 200) / 50)
 
 
 def epoch(corpus: Store, tokens: Tokens, recipe: Recipe) -> list[Batch]:
@@ -81,9 +81,10 @@ def test_every_label_is_true_of_its_sound(corpus: Store, tokens: Tokens, recipe:
     seen: list[int] = []
     kinds = set()
     for batch in epoch(corpus, tokens, recipe):
-        for row, span, inputs, labels, view in zip(
-            batch.waveforms.numpy(), batch.spans.tolist(), batch.inputs.tolist(), batch.labels.tolist(), batch.views,
-            strict=True,
+        sound = augment.augment_waveforms(batch.waveforms, batch.spans, recipe, None, batch.speeds)
+        for row, span, speed, inputs, labels, view in zip(
+            sound.numpy(), batch.spans.tolist(), batch.speeds.tolist(), batch.inputs.tolist(), batch.labels.tolist(),
+            batch.views, strict=True,
         ):  # fmt: skip
             learnt = [i for i in labels if i != IGNORED]
             assert learnt[-1] == tokens.eot
@@ -92,18 +93,18 @@ def test_every_label_is_true_of_its_sound(corpus: Store, tokens: Tokens, recipe:
             assert (start > 0) == (inputs[0] == tokens.start_of_previous)
             timed = inputs[start + 3] != tokens.no_timestamps
             kinds.add((view, timed, start > 0))
-            assert not row[: span[0]].any()
-            assert not row[span[1] :].any()
+            end = span[0] + round((span[1] - span[0]) / speed)
+            assert np.abs(row[: span[0]]).max(initial=0) < 1e-2  # what resampling leaves
+            assert np.abs(row[end + 2 :]).max(initial=0) < 1e-2  # what resampling leaves
             assert (view == "padded") <= (len(row) == 30 * SAMPLE_RATE)
             if timed:
                 for first, last, text in tokens.decode_segments(learnt):
-                    sound = row[round(first * SAMPLE_RATE) : round(last * SAMPLE_RATE)]
-                    number = heard(sound)
+                    number = heard(row[round(first * SAMPLE_RATE) : round(last * SAMPLE_RATE)], speed)
                     assert text == TEXTS[number % 5]
-                    assert last - first == pytest.approx(1.0 + number % 5 * 0.5 - LEAD - TAIL, abs=0.05)
+                    assert last - first == pytest.approx((1.0 + number % 5 * 0.5 - LEAD - TAIL) / speed, abs=0.05)
                     seen.append(number)
             elif view == "own" or (len(learnt) > 1 and span[1] - span[0] <= 3 * SAMPLE_RATE):
-                number = heard(row[span[0] : span[1]])
+                number = heard(row[span[0] : end], speed)
                 assert tokens.decode(learnt) == TEXTS[number % 5]
                 seen.append(number)
             elif view == "silence":

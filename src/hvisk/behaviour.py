@@ -41,10 +41,10 @@ class Behaviour:
         return asdict(self)
 
 
-def measure(predictions: Sequence[Prediction]) -> Behaviour:
+def measure(predictions: Sequence[Prediction], normalise: Callable[[str], str] = text.normalise) -> Behaviour:
     """Measure the raw texts; words are those of the Danish normaliser."""
-    counts = [metrics.count(p.reference, p.hypothesis) for p in predictions]
-    hypotheses = [text.words(p.hypothesis) for p in predictions]
+    counts = [metrics.count(p.reference, p.hypothesis, normalise) for p in predictions]
+    hypotheses = [normalise(p.hypothesis).split() for p in predictions]
     minutes = [p.seconds / 60 if p.seconds > 0 and math.isfinite(p.seconds) else 0.0 for p in predictions]
     inserted = [count.insertions for count in counts]
     extra = [len(h) - c.words if runaway(c.words, len(h)) else 0 for c, h in zip(counts, hypotheses, strict=True)]

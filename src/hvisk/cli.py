@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from hvisk import __version__
-from hvisk.commands import evaluate, prepare, report, train, transcribe
+from hvisk.commands import compare, evaluate, hear, prepare, report, train, transcribe, trim
 from hvisk.commands.options import fail
 from hvisk.errors import HviskError
 
@@ -22,18 +22,28 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-prepare_app = typer.Typer(no_args_is_help=True, help="Turn sound and text into a corpus: shards that training reads.")
+prepare_app = typer.Typer(
+    cls=prepare.AnySource,
+    no_args_is_help=True,
+    help="Turn sound and text into a corpus: shards that training reads. A corpus that hvisk knows: hvisk prepare coral.",
+)
 app.add_typer(prepare_app, name="prepare")
 
 prepare_app.command("synthetic")(prepare.synthetic)
 prepare_app.command("folder")(prepare.folder)
+prepare_app.command("source")(prepare.source)
+prepare_app.command("common-voice")(prepare.common_voice)
+prepare_app.command("list")(prepare.list_)
 app.command()(train.demo)
 app.command()(train.train)
+app.command()(train.sweep)
+app.command()(hear.hear)
 app.command()(evaluate.evaluate)
 app.command()(evaluate.score)
-app.command()(evaluate.compare)
-app.command("try")(evaluate.try_)
+app.command()(compare.compare)
+app.command("try")(compare.try_)
 app.command()(train.export)
+app.command()(trim.trim)
 app.command()(transcribe.transcribe)
 app.command()(report.report)
 app.command()(report.card)

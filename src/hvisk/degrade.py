@@ -16,22 +16,22 @@ from hvisk.audio import SAMPLE_RATE
 Audio = NDArray[np.float32]
 Colour = Literal["white", "pink", "brown"]
 
-_SLOPE = {"white": 0.0, "pink": 0.5, "brown": 1.0}  # amplitude falls with frequency to this power: 0, 3, 6 dB an octave
-_FLAT_BELOW = 20.0  # Hz; else most of brown noise would be where nobody hears
+SLOPE = {"white": 0.0, "pink": 0.5, "brown": 1.0}  # amplitude falls with frequency to this power: 0, 3, 6 dB an octave
+FLAT_BELOW = 20.0  # Hz; else most of brown noise would be where nobody hears
 
 TELEPHONE_BAND = (300.0, 3400.0)  # Hz; ITU-T G.712
-_EDGE = 100.0  # Hz from full to nothing
-_MU = 255.0  # ITU-T G.711
+EDGE = 100.0  # Hz from full to nothing
+MU = 255.0  # ITU-T G.711
 
-_PADDING = SAMPLE_RATE // 4  # samples of silence, so that a filter in the frequency domain does not reach round
+PADDING = SAMPLE_RATE // 4  # samples of silence, so that a filter in the frequency domain does not reach round
 
 
 def noise(colour: Colour, samples: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """Return Gaussian noise of RMS 1 whose power falls by 0 (white), 3 (pink) or 6 dB (brown) an octave above 20 Hz."""
     white = rng.standard_normal(samples)
     if colour != "white" and samples:
-        frequencies = np.maximum(np.fft.rfftfreq(samples, 1 / SAMPLE_RATE), _FLAT_BELOW)
-        white = np.fft.irfft(np.fft.rfft(white) * frequencies ** -_SLOPE[colour], samples)
+        frequencies = np.maximum(np.fft.rfftfreq(samples, 1 / SAMPLE_RATE), FLAT_BELOW)
+        white = np.fft.irfft(np.fft.rfft(white) * frequencies ** -SLOPE[colour], samples)
     return white / rms(white) if samples else white
 
 
@@ -56,11 +56,11 @@ def telephone(audio: Audio) -> Audio:
     """
     band = _filter(audio.astype(np.float64), *TELEPHONE_BAND)
     line = np.clip(band[::2], -1, 1)  # nothing is left above 4 kHz, so every second sample is all there is
-    codes = np.rint(np.sign(line) * np.log1p(_MU * np.abs(line)) / np.log1p(_MU) * 127)
-    heard = np.sign(codes) * np.expm1(np.abs(codes) / 127 * np.log1p(_MU)) / _MU
+    codes = np.rint(np.sign(line) * np.log1p(MU * np.abs(line)) / np.log1p(MU) * 127)
+    heard = np.sign(codes) * np.expm1(np.abs(codes) / 127 * np.log1p(MU)) / MU
     apart = np.zeros(len(audio))
     apart[::2] = 2 * heard  # zeros between them mirror the spectrum at 4 kHz; the filter takes the mirror image away
-    return _filter(apart, 0.0, SAMPLE_RATE / 4 - _EDGE).astype(np.float32)
+    return _filter(apart, 0.0, SAMPLE_RATE / 4 - EDGE).astype(np.float32)
 
 
 def reverberate(audio: Audio, rt60: float, rng: np.random.Generator) -> Audio:
@@ -94,7 +94,7 @@ def change_speed(audio: Audio, factor: float) -> Audio:
     if factor == 1 or not wanted:
         return audio[:wanted].copy()
     # Silence after it brings the last samples out of the filter, and a clip of a few samples out at all.
-    padded = np.pad(audio, (0, _PADDING)).astype(np.float32)
+    padded = np.pad(audio, (0, PADDING)).astype(np.float32)
     frame = av.AudioFrame.from_ndarray(padded[None], format="flt", layout="mono")
     frame.sample_rate = round(SAMPLE_RATE * factor)
     resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
@@ -136,8 +136,8 @@ def join(clips: Sequence[Audio], texts: Sequence[str], seconds: float, pause: fl
 
 def _filter(audio: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:
     """Keep the frequencies from `low` to `high` Hz; outside, half a cosine of 100 Hz, then nothing."""
-    size = len(audio) + _PADDING
+    size = len(audio) + PADDING
     frequencies = np.fft.rfftfreq(size, 1 / SAMPLE_RATE)
-    outside = np.maximum(low - frequencies, frequencies - high).clip(0, _EDGE)
-    spectrum = np.fft.rfft(audio, size) * (0.5 + 0.5 * np.cos(np.pi * outside / _EDGE))
+    outside = np.maximum(low - frequencies, frequencies - high).clip(0, EDGE)
+    spectrum = np.fft.rfft(audio, size) * (0.5 + 0.5 * np.cos(np.pi * outside / EDGE))
     return np.asarray(np.fft.irfft(spectrum, size)[: len(audio)])

@@ -11,27 +11,26 @@ warms the system up and counts as latency, and no more in the speed.
 """
 
 import contextlib
+import datetime
 import hashlib
 import json
 import math
-import sys
 import time
-from collections import Counter
-from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from hvisk import assessment, audio, files, metrics, predictions
+from hvisk import assessment, files, metrics, predictions
+from hvisk import clips as planning
+from hvisk.assessment import Scoring
+from hvisk.clips import Clip
 from hvisk.corpora.store import Store
 from hvisk.errors import HviskError
 from hvisk.predictions import Prediction
+from hvisk.speed import Speed, peak_memory
 from hvisk.systems import ours
-from hvisk.systems.cache import Cache
+from hvisk.systems.cache import Answer, Cache
 from hvisk.systems.system import Recognise, System, Unavailable
 
 BATCH_SECONDS = 240.0  # audio between two writes, where nobody says otherwise: what a kill can cost
@@ -57,39 +56,6 @@ class Evaluation:
         return len(self.predictions) == self.planned
 
 
-@dataclass(frozen=True)
-class _Clip:
-    index: int
-    sound: NDArray[np.float32]
-    key: str  # of the cache; empty without one
-
-    @property
-    def seconds(self) -> float:
-        return audio.seconds(self.sound)
-
-
-@dataclass
-class _Speed:
-    """What is measured, summed over the processes that an evaluation took; the first clip of each is left out."""
-
-    audio_seconds: float = 0.0  # of clips that were recognised
-    compute_seconds: float = 0.0  # inside the system
-    wall_seconds: float = 0.0  # of batches in which the system was asked anything
-    first_clip_seconds: float | None = None  # from asking for one clip alone to its text, the system loaded but cold
-    peak_memory: int | None = None  # bytes, of the whole process
-    about: dict[str, Any] = field(default_factory=dict)  # parameters, bytes, software
-
-    def to_dict(self) -> dict[str, Any]:
-        rtfx = self.audio_seconds / self.compute_seconds if self.compute_seconds else None
-        busy = self.compute_seconds / self.wall_seconds if self.wall_seconds else None
-        return {
-            "rtfx": None if rtfx is None else round(rtfx, 2),
-            "busy": None if busy is None else round(busy, 4),
-            **{key: value for key, value in vars(self).items() if key != "about"},
-            **self.about,
-        }
-
-
 def evaluate(
     store: Store,
     recognise: Recognise,
@@ -101,6 +67,8 @@ def evaluate(
     batch_seconds: float | None = None,
     cache: Path | None = None,
     about: dict[str, Any] | None = None,
+    hardware: str = "",
+    scoring: Scoring = Scoring(),  # noqa: B008  (it is frozen)
     on_progress: Progress | None = None,
 ) -> Evaluation:
     """Recognise the clips (all by default) and score them; called again after a kill, it goes on with the missing ones.
@@ -108,6 +76,7 @@ def evaluate(
     recognise: float32 16 kHz clips -> texts. settings: what `recognise` is, in JSON's types, kept beside the
     predictions. minutes: begin no batch after so many; None is no limit. cache: a file of texts recognised before,
     used where `settings` tell the weights. about: what else to tell beside the speed: parameters, bytes, software.
+    hardware: this machine in words, told with the speed. scoring: how what was heard is scored.
 
     A batch that fails is tried again clip by clip, and a clip that fails gets an empty hypothesis and the error as its
     note. Unavailable and MemoryError pass, to be resumed from. HviskError when the first batch fails in all its clips
@@ -116,17 +85,18 @@ def evaluate(
     """
     began = time.perf_counter()
     chosen = list(range(len(store))) if clips is None else list(clips)
-    _refuse_twice(store, chosen)
+    predictions.once_each((store.ids[i] for i in chosen), f"The corpus {store.path}")
     path = out / "predictions.jsonl"
     done = _resume(out, store, chosen, settings)
     # Counted once a clip: the score so far is shown after every batch, and its counts are nearly all known.
     counts = {p.id: metrics.count(p.reference, p.hypothesis) for p in done.values()} if on_progress else {}
-    speed = _Speed(**files.read_json(out / "speed.json")) if (out / "speed.json").exists() else _Speed()
+    speed = Speed(**files.read_json(out / "speed.json")) if (out / "speed.json").exists() else Speed()
     speed.about = about or speed.about
+    today = ", ".join(filter(None, (datetime.date.today().isoformat(), hardware)))
     memory = Cache.of(cache, settings, str((about or {}).get("software", "")))
     missing = [i for i in chosen if store.ids[i] not in done]
-    batches = _batches(missing, store, batch_seconds or BATCH_SECONDS)
-    loaded = _loaded(store, batches, memory)
+    batches = planning.batches(missing, store, batch_seconds or BATCH_SECONDS)
+    loaded = planning.loaded(store, batches, memory)
     mark: float | None = None  # end of the batch before; None until the system is warm
     with contextlib.closing(memory) if memory else contextlib.nullcontext(), contextlib.closing(loaded):
         for number, batch in enumerate(loaded):
@@ -143,28 +113,31 @@ def evaluate(
             if number == 0 and not done and not known:
                 _refuse_if_all_failed([note for _, _, note in heard], planned=len(missing))
             answers = {
-                **{clip.index: (*known[clip.key], "") for clip in batch if clip.key in known},
+                **{clip.index: (*known[clip.key][:2], "") for clip in batch if clip.key in known},
                 **{clip.index: answer for clip, answer in zip(asked, heard, strict=True)},
             }
             fresh = [_prediction(store, clip, *answers[clip.index]) for clip in batch]
             predictions.append(path, fresh)
             done.update((p.id, p) for p in fresh)
             if memory:
-                told = zip(asked, heard, strict=True)
-                memory.keep([(clip.key, text, took) for clip, (text, took, note) in told if not note])
+                cold = len(heard) - len(heard_warm)
+                told = enumerate(zip(asked, heard, strict=True))
+                memory.keep(
+                    (clip.key, Answer(text, took, n >= cold, today))
+                    for n, (clip, (text, took, note)) in told
+                    if not note
+                )
+                speed.recalled((clip.seconds, known[clip.key]) for clip in batch if clip.key in known)
             if on_progress:
                 counts.update((p.id, metrics.count(p.reference, p.hypothesis)) for p in fresh)
                 so_far = metrics.score(list(counts.values()), [done[i].speaker for i in counts])
                 on_progress(len(done), len(chosen), so_far)
             if rest and mark is not None:
-                speed.audio_seconds += sum(
-                    clip.seconds for clip, (_, _, note) in zip(rest, heard_warm, strict=True) if not note
-                )
-                speed.compute_seconds += sum(took for _, took, _ in heard_warm)
-                speed.wall_seconds += time.perf_counter() - mark
+                audio = sum(clip.seconds for clip, (_, _, note) in zip(rest, heard_warm, strict=True) if not note)
+                speed.heard(audio, sum(took for _, took, _ in heard_warm), time.perf_counter() - mark, today)
             if asked:
-                speed.peak_memory = _peak_memory()
-                files.write_json(out / "speed.json", vars(speed))
+                speed.peak_memory = peak_memory()
+            files.write_json(out / "speed.json", vars(speed))
             mark = time.perf_counter() if mark is not None else None
             if minutes is not None and time.perf_counter() - began >= 60 * minutes:
                 break
@@ -172,7 +145,7 @@ def evaluate(
     told_speed = speed.to_dict()
     result = Evaluation(tuple(found), score(found), told_speed["rtfx"] or predictions.speed(found), planned=len(chosen))
     if result.finished:
-        finish(out, found, told_speed)
+        finish(out, found, told_speed, scoring)
     return result
 
 
@@ -184,6 +157,8 @@ def evaluate_system(
     clips: int = 0,
     minutes: float | None = None,
     cache: Path | None = None,
+    hardware: str = "",
+    scoring: Scoring = Scoring(),  # noqa: B008
     on_progress: Progress | None = None,
 ) -> Evaluation:
     """Evaluate a system; clips: so many at random, 0 is all. As `evaluate` otherwise.
@@ -193,7 +168,7 @@ def evaluate_system(
     """
     chosen = store.sample(clips) if clips else list(range(len(store)))
     if system.kind == "predictions":
-        return _from_file(system, store, out, chosen)
+        return _from_file(system, store, out, chosen, scoring)
     return evaluate(
         store,
         system.recognise,
@@ -204,6 +179,8 @@ def evaluate_system(
         batch_seconds=system.batch_seconds,
         cache=cache,
         about={"parameters": system.parameters, "bytes": system.bytes, "software": system.software},
+        hardware=hardware,
+        scoring=scoring,
         on_progress=on_progress,
     )
 
@@ -217,18 +194,24 @@ def evaluate_model(
     beam_size: int = 1,
     threads: int = 0,
     clips: int = 0,
+    hardware: str = "",
     on_progress: Progress | None = None,
 ) -> Evaluation:
     """Evaluate a CTranslate2 model with hvisk's recogniser. As `evaluate_system` otherwise, without a cache."""
     system = ours.open_directory(directory, language=language, beam_size=beam_size, threads=threads)
-    return evaluate_system(system, store, out, clips=clips, on_progress=on_progress)
+    return evaluate_system(system, store, out, clips=clips, hardware=hardware, on_progress=on_progress)
 
 
-def finish(out: Path, found: Sequence[Prediction], speed: dict[str, Any]) -> None:
+def finish(
+    out: Path,
+    found: Sequence[Prediction],
+    speed: dict[str, Any],
+    scoring: Scoring = Scoring(),  # noqa: B008
+) -> None:
     """Write the predictions in their order, and into scores.json all that follows from them, and the speed measured."""
     predictions.write(out / "predictions.jsonl", found)
     settings = files.read_json(out / "settings.json")
-    assessment.update(out, {"settings": settings, "speed": speed, **assessment.assess(found)})
+    assessment.update(out, {"settings": settings, "speed": speed, **assessment.assess(found, scoring)})
 
 
 def score(found: Sequence[Prediction]) -> metrics.Score:
@@ -237,7 +220,7 @@ def score(found: Sequence[Prediction]) -> metrics.Score:
     return metrics.score(counts, [p.speaker for p in found])
 
 
-def _ask(recognise: Recognise, clips: Sequence[_Clip]) -> list[tuple[str, float, str]]:
+def _ask(recognise: Recognise, clips: Sequence[Clip]) -> list[tuple[str, float, str]]:
     """Return text, compute seconds and note of each clip; the time of a batch is shared out by the clips' lengths."""
     began = time.perf_counter()
     try:
@@ -256,7 +239,7 @@ def _ask(recognise: Recognise, clips: Sequence[_Clip]) -> list[tuple[str, float,
     return [(text, took * clip.seconds / total, "") for clip, text in zip(clips, texts, strict=True)]
 
 
-def _prediction(store: Store, clip: _Clip, text: str, took: float, note: str) -> Prediction:
+def _prediction(store: Store, clip: Clip, text: str, took: float, note: str) -> Prediction:
     return Prediction(
         id=store.ids[clip.index],
         speaker=store.speakers[clip.index],
@@ -269,8 +252,8 @@ def _prediction(store: Store, clip: _Clip, text: str, took: float, note: str) ->
     )
 
 
-def _from_file(system: System, store: Store, out: Path, chosen: Sequence[int]) -> Evaluation:
-    _refuse_twice(store, chosen)
+def _from_file(system: System, store: Store, out: Path, chosen: Sequence[int], scoring: Scoring) -> Evaluation:
+    predictions.once_each((store.ids[i] for i in chosen), f"The corpus {store.path}")
     ids = [store.ids[i] for i in chosen]
     if ids and not any(identifier in system.known for identifier in ids):
         raise HviskError(
@@ -295,56 +278,8 @@ def _from_file(system: System, store: Store, out: Path, chosen: Sequence[int]) -
             )
         )
     speed = predictions.speed(found)
-    finish(out, found, {**_Speed().to_dict(), "rtfx": round(speed, 2) or None})
+    finish(out, found, {**Speed().to_dict(), "rtfx": round(speed, 2) or None}, scoring)
     return Evaluation(tuple(found), score(found), speed, planned=len(found))
-
-
-def _loaded(store: Store, batches: Sequence[Sequence[int]], memory: Cache | None) -> Generator[list[_Clip], None, None]:
-    """Yield the clips of each batch, those of the next one being decoded meanwhile."""
-
-    def load(batch: Sequence[int]) -> list[_Clip]:
-        sounds = [(i, _sound(store, i)) for i in batch]
-        return [_Clip(i, sound, memory.key(sound) if memory else "") for i, sound in sounds]
-
-    with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(load, batches[0]) if batches else None
-        for number in range(len(batches)):
-            assert coming is not None
-            here = coming.result()
-            coming = pool.submit(load, batches[number + 1]) if number + 1 < len(batches) else None
-            yield here
-
-
-def _sound(store: Store, index: int) -> NDArray[np.float32]:
-    if math.isfinite(store.seconds[index]):
-        return store.audio(index)
-    return audio.decode(store.encoded(index))  # a length that nobody knows cannot be compared with what is there
-
-
-def _batches(indices: Sequence[int], store: Store, most: float) -> list[list[int]]:
-    """Batches of like length, at most so many seconds each: the middle one first, the others shuffled."""
-    lengths = np.nan_to_num(store.seconds, nan=0.0)
-    batches: list[list[int]] = []
-    seconds = 0.0
-    for index in sorted(indices, key=lambda i: lengths[i]):
-        seconds += float(lengths[index])
-        if not batches or seconds > most:
-            batches.append([])
-            seconds = float(lengths[index])
-        batches[-1].append(index)
-    # The first batch tells whether the system works at all: very short or long clips may be refused for good reasons.
-    first = batches.pop(len(batches) // 2) if batches else None
-    others = [batches[i] for i in np.random.default_rng(0).permutation(len(batches))]
-    return [first, *others] if first else []
-
-
-def _refuse_twice(store: Store, chosen: Sequence[int]) -> None:
-    twice = [identifier for identifier, times in Counter(store.ids[i] for i in chosen).items() if times > 1]
-    if twice:
-        raise HviskError(
-            f"The clip '{twice[0]}' occurs twice among those to evaluate; a prediction is found by its clip's id. "
-            "Prepare the corpus again with an id of its own for each clip."
-        )
 
 
 def _refuse_if_all_failed(notes: Sequence[str], planned: int) -> None:
@@ -385,13 +320,3 @@ def _keep_settings(out: Path, settings: dict[str, Any]) -> None:
                 f"{out} holds predictions made with other settings: {differing}. Choose another --out, or delete it."
             )
     files.write_json(path, settings)
-
-
-def _peak_memory() -> int | None:
-    """Return the most bytes that this process has held at once; None on Windows."""
-    if sys.platform == "win32":
-        return None
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024  # kibibytes on Linux

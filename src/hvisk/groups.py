@@ -17,7 +17,8 @@ from hvisk.predictions import Prediction
 
 UNKNOWN = "unknown"
 NON_NATIVE = "Non-native"
-MANY = 30  # values of a column beyond which a table of single values tells nothing
+MANY = 30  # values of a column beyond which nobody is shown its table unasked
+FEW = 5  # different numbers beyond which they are cut into bands
 
 # Lower bounds; a value belongs to the last band that begins at or below it. The ages are those of CoRal's data card.
 AGES = (0, 25, 50)
@@ -94,7 +95,7 @@ def table(
     """Return the rates of each group of `column`, bands in their order, other groups by name, "unknown" last.
 
     column: one of age, gender, dialect, native, duration, rate, noise, speaker, or any key of the clips' meta. A column
-    of more than 30 different numbers is cut at its quartiles. counts: those of the predictions, if they are known.
+    of more than 5 different numbers is cut at its quartiles. counts: those of the predictions, if they are known.
     HviskError, naming the columns that exist, where no clip has the column; no clips at all have no groups.
     """
     if not predictions:
@@ -118,11 +119,15 @@ def table(
 
 
 def tables(
-    predictions: Sequence[Prediction], columns: Sequence[str] | None = None, seed: int = 0
+    predictions: Sequence[Prediction],
+    columns: Sequence[str] | None = None,
+    seed: int = 0,
+    *,
+    normalise: Callable[[str], str] = text.normalise,
 ) -> dict[str, list[Group]]:
     """Return a table for each of the columns (`default_columns` where none are given); every clip is counted once."""
     chosen = default_columns(predictions) if columns is None else columns
-    counts = [metrics.count(p.reference, p.hypothesis) for p in predictions]
+    counts = [metrics.count(p.reference, p.hypothesis, normalise) for p in predictions]
     return {column: table(predictions, column, seed, counts=counts) for column in chosen}
 
 
@@ -162,7 +167,7 @@ def _labels(predictions: Sequence[Prediction], column: str, *, cut: bool = True)
     values = [_known(p.meta.get(column)) for p in predictions]
     numbers = [_number(value) for value in values]
     known = [number for number in numbers if number is not None]
-    if cut and len(set(known)) > MANY and len(known) == sum(value is not None for value in values):
+    if cut and len(set(known)) > FEW and len(known) == sum(value is not None for value in values):
         edges = sorted({float(f"{edge:.3g}") for edge in np.quantile(known, [0.25, 0.5, 0.75])})
         return [_band(number, (-math.inf, *edges), "") for number in numbers]
     return [value or UNKNOWN for value in values]

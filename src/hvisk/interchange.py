@@ -11,7 +11,6 @@ clips are taken to be of one person; `scorers` sees that and says beside the sco
 
 import json
 import math
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -39,13 +38,7 @@ def read(path: Path) -> list[Prediction]:
     if not path.exists():
         raise HviskError(f"There is no file or directory {path}. {_ACCEPTED}")
     found = _directory(path) if path.is_dir() else _file(path)
-    seen = Counter(prediction.id for prediction in found)
-    twice = [identifier for identifier, number in seen.items() if number > 1]
-    if twice:
-        raise HviskError(
-            f"{path} names the clip '{twice[0]}' {seen[twice[0]]} times ({len(twice)} such ids): which of its texts is meant "
-            "cannot be known. Accepted: one line a clip."
-        )
+    predictions.once_each((prediction.id for prediction in found), str(path))
     return found
 
 

@@ -6,6 +6,7 @@ Raw means as the corpus and the recogniser wrote them: no scorer has touched the
 import json
 import math
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +73,21 @@ def append(path: Path, predictions: Iterable[Prediction]) -> None:
         file.write("".join(map(_line, predictions)).encode())
         file.flush()
         os.fsync(file.fileno())
+
+
+def once_each(ids: Iterable[str], where: str) -> None:
+    """Raise HviskError where an id is there twice: a clip is found by its id, and which one is meant cannot be known.
+
+    where: completes "... has the clip 'x' twice": a file, a corpus.
+    """
+    times = Counter(ids)
+    twice = [identifier for identifier, number in times.items() if number > 1]
+    if twice:
+        raise HviskError(
+            f"{where} has the clip '{twice[0]}' {times[twice[0]]} times ({len(twice)} such ids): which one is meant cannot be "
+            "known. Accepted: an id of its own for each clip; files of several test sets are scored one by one, and a "
+            "corpus is prepared again."
+        )
 
 
 def speed(predictions: Sequence[Prediction]) -> float:

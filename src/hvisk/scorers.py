@@ -2,6 +2,7 @@
 
     score(predictions, "coral-2025")     one scale
     score_all(predictions)               all of SCALES, side by side
+    score_all(predictions, fillers="drop")  the same without øh and øhm, under a version of its own
 
 Rates of different scales are not comparable: they differ in how texts are made alike, in which clips count, and in what
 is divided by what. A scale's version changes whenever its figures could.
@@ -12,17 +13,21 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from hvisk import intervals, metrics, text
+from hvisk import predictions as raw
 from hvisk.errors import HviskError
 from hvisk.metrics import Counts
 from hvisk.predictions import Prediction
 from hvisk.scales import cased, compound, coral, openasr, rye
 
 SCALES = ("wer", "coral-2024", "coral-2025", "rye-2026", "open-asr", "compound", "cased")
+
+Fillers = Literal["keep", "drop"]  # sounds of hesitation, in reference and hypothesis, on the scales of our normaliser
+Normalise = Callable[[str], str]
 
 BOOTSTRAP = "speaker bootstrap, percentile"
 NORMAL = "±1.96 SE of utterance means"
@@ -73,28 +78,37 @@ class _Kept:
     left_out: dict[str, int]
 
 
-def score_all(predictions: Sequence[Prediction], seed: int = 0) -> dict[str, ScaleScore]:
+def normaliser(fillers: Fillers = "keep") -> tuple[Normalise, str]:
+    """Return our normaliser with or without sounds of hesitation, and the version that its figures bear."""
+    if fillers == "keep":
+        return text.normalise, text.NORMALISER
+    return functools.partial(text.normalise, fillers=True), f"{text.NORMALISER}, fillers dropped"
+
+
+def score_all(predictions: Sequence[Prediction], seed: int = 0, *, fillers: Fillers = "keep") -> dict[str, ScaleScore]:
     """Score raw predictions on every scale, in the order of SCALES. Raises as `score` does."""
-    normalise = functools.cache(text.normalise)  # two scales read the same texts
-    return {scale: _score(predictions, scale, seed, normalise) for scale in SCALES}
+    normalise, version = normaliser(fillers)
+    cached = functools.cache(normalise)  # two scales read the same texts
+    return {scale: _score(predictions, scale, seed, cached, version) for scale in SCALES}
 
 
-def score(predictions: Sequence[Prediction], scale: str, seed: int = 0) -> ScaleScore:
+def score(predictions: Sequence[Prediction], scale: str, seed: int = 0, *, fillers: Fillers = "keep") -> ScaleScore:
     """Score raw predictions on one of SCALES.
 
-    No predictions, or none left after the scale's filter, give None rates. Raises HviskError for an unknown scale, and
-    where two predictions have one id: which of them is meant cannot be known.
+    fillers: whether sounds of hesitation (øh, øhm ...) count on the scales of our normaliser, wer and compound; the
+    conventions of others have no such choice. No predictions, or none left after the scale's filter, give None rates.
+    Raises HviskError for an unknown scale, and where two predictions have one id: which of them is meant cannot be known.
     """
-    return _score(predictions, scale, seed, text.normalise)
+    return _score(predictions, scale, seed, *normaliser(fillers))
 
 
-def _score(predictions: Sequence[Prediction], scale: str, seed: int, normalise: Callable[[str], str]) -> ScaleScore:
-    _once_each(predictions)
+def _score(predictions: Sequence[Prediction], scale: str, seed: int, normalise: Normalise, version: str) -> ScaleScore:
+    raw.once_each((p.id for p in predictions), "What is to be scored")
     match scale:
         case "wer":
             kept = _keep(predictions, [metrics.count(p.reference, p.hypothesis, normalise) for p in predictions])
             title = "Standard corpus WER, (S+D+I)/(S+D+H), with our Danish normaliser"
-            return _corpus(scale, text.NORMALISER, title, kept, seed)
+            return _corpus(scale, version, title, kept, seed)
         case "coral-2024" | "coral-2025":
             return _coral(predictions, scale, seed)
         case "rye-2026":
@@ -104,7 +118,7 @@ def _score(predictions: Sequence[Prediction], scale: str, seed: int, normalise: 
             kept = _keep(predictions, [openasr.count(p) for p in predictions])
             return _corpus(scale, openasr.VERSION, openasr.TITLE, kept, seed)
         case "compound":
-            return _compound(predictions, seed, normalise)
+            return _compound(predictions, seed, normalise, version)
         case "cased":
             kept = _keep(predictions, [cased.count(p) for p in predictions])
             return _corpus(
@@ -166,7 +180,7 @@ def _coral(predictions: Sequence[Prediction], scale: coral.Convention, seed: int
     )
 
 
-def _compound(predictions: Sequence[Prediction], seed: int, normalise: Callable[[str], str]) -> ScaleScore:
+def _compound(predictions: Sequence[Prediction], seed: int, normalise: Normalise, version: str) -> ScaleScore:
     found = [compound.count(p, normalise) for p in predictions]
     kept = _keep(predictions, [counts for counts, _ in found])
     spans = Counter(span for _, own in found for span in own)
@@ -177,7 +191,8 @@ def _compound(predictions: Sequence[Prediction], seed: int, normalise: Callable[
             for (reference, hypothesis), count in sorted(spans.items(), key=lambda item: (-item[1], item[0]))[:_MOST]
         ],
     }
-    return _corpus("compound", compound.VERSION, compound.TITLE, kept, seed, extra)
+    named = compound.VERSION.replace(text.NORMALISER, version)
+    return _corpus("compound", named, compound.TITLE, kept, seed, extra)
 
 
 def _keep(predictions: Sequence[Prediction], found: Sequence[Counts | str]) -> _Kept:
@@ -228,16 +243,6 @@ def _mean(rates: Sequence[float]) -> tuple[float | None, tuple[float, float] | N
         return mean, None
     reach = 1.96 * float(np.std(rates)) / math.sqrt(len(rates))
     return mean, (mean - reach, mean + reach)
-
-
-def _once_each(predictions: Sequence[Prediction]) -> None:
-    seen = Counter(p.id for p in predictions)
-    twice = [identifier for identifier, number in seen.items() if number > 1]
-    if twice:
-        raise HviskError(
-            f"The clip '{twice[0]}' is there {seen[twice[0]]} times ({len(twice)} such ids). Accepted: one prediction a "
-            "clip; scores of several files are computed file by file."
-        )
 
 
 def _speakers_warning(predictions: Sequence[Prediction]) -> str | None:

@@ -21,11 +21,12 @@ import numpy as np
 
 from hvisk import degrade, files, metrics, sounds, text
 from hvisk.audio import SAMPLE_RATE, seconds
-from hvisk.corpora.store import MAX_SECONDS, Store
+from hvisk.corpora.filters import MAX_SECONDS
+from hvisk.corpora.store import Store
 from hvisk.degrade import Audio
 from hvisk.errors import HviskError
+from hvisk.systems.system import Recognise
 
-Recognise = Callable[[Sequence[Audio]], list[str]]
 Progress = Callable[[int, int, str], None]  # conditions done, planned, and the name of the one that begins
 
 BATCH_SECONDS = 240.0  # audio given to `recognise` at once
@@ -172,6 +173,7 @@ def robustness(
     *,
     settings: dict[str, Any] | None = None,
     seed: int = 0,
+    normalise: Callable[[str], str] = text.normalise,
     on_progress: Progress | None = None,
 ) -> list[Condition]:
     """Recognise the clips clean, in pink noise at 20, 10 and 0 dB, over a telephone, in a room (0.6 s), and at 0.9 and
@@ -179,7 +181,7 @@ def robustness(
 
     The noise and the room of a clip depend on its id and the seed alone: they are the same for every recogniser and,
     but for its loudness, at every SNR. clips: places in the store; those that would be longer than a window (30 s) at
-    the lowest speed are left out everywhere. Otherwise as `non_speech`.
+    the lowest speed are left out everywhere. normalise: of the texts, before they are counted. Otherwise as `non_speech`.
     """
     clips = [i for i in clips if store.seconds[i] <= min(SPEEDS) * MAX_SECONDS]
     about = {**(settings or {}), **_corpus(store, clips), "seed": seed, "noise": NOISE}
@@ -196,7 +198,7 @@ def robustness(
     found = []
     speakers = [store.speakers[i] for i in clips]
     for label, (name, level, _) in zip(names, _CONDITIONS, strict=True):
-        counts = [metrics.count(store.texts[i], heard) for i, heard in zip(clips, texts[label], strict=True)]
+        counts = [metrics.count(store.texts[i], heard, normalise) for i, heard in zip(clips, texts[label], strict=True)]
         score = metrics.score(counts, speakers, seed=seed)
         insertions = score.insertions / score.words if score.words else None
         found.append(Condition(name, level, score.wer, score.wer_interval, len(clips), insertions, score.warning))
@@ -212,6 +214,7 @@ def length(
     clips: Sequence[int] | None = None,
     minutes: Sequence[float] = MINUTES,
     settings: dict[str, Any] | None = None,
+    normalise: Callable[[str], str] = text.normalise,
     on_progress: Progress | None = None,
 ) -> list[Length]:
     """Recognise clips one by one, and joined to recordings with half a second between two; kept in out/length.json.
@@ -244,10 +247,10 @@ def length(
         },
         on_progress,
     )
-    short = _score(references, texts["clips"])
+    short = _score(references, texts["clips"], normalise)
     lengths = []
     for m, found in joined.items():
-        score = _score([one.text for one in found], texts[f"{m:g} min"])
+        score = _score([one.text for one in found], texts[f"{m:g} min"], normalise)
         lengths.append(
             Length(
                 minutes=m,
@@ -320,9 +323,9 @@ def _audio(items: Sequence[sounds.Sound | degrade.Recording]) -> Iterator[Audio]
     return (item.audio for item in items)
 
 
-def _score(references: Sequence[str], hypotheses: Sequence[str]) -> metrics.Score:
+def _score(references: Sequence[str], hypotheses: Sequence[str], normalise: Callable[[str], str]) -> metrics.Score:
     """Rates alone: recordings hold several speakers, so that there is nobody to draw an interval over."""
-    counts = [metrics.count(a, b) for a, b in zip(references, hypotheses, strict=True)]
+    counts = [metrics.count(a, b, normalise) for a, b in zip(references, hypotheses, strict=True)]
     return metrics.score(counts, [""] * len(counts))
 
 

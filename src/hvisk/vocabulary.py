@@ -6,7 +6,7 @@ Words are those of the Danish normaliser, aligned by `metrics.align`; names are 
 import itertools
 import re
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -73,9 +73,15 @@ class Vocabulary:
         return asdict(self)
 
 
-def measure(predictions: Sequence[Prediction], *, top: int = TOP, seen: Collection[str] | None = None) -> Vocabulary:
+def measure(
+    predictions: Sequence[Prediction],
+    *,
+    top: int = TOP,
+    seen: Collection[str] | None = None,
+    normalise: Callable[[str], str] = text.normalise,
+) -> Vocabulary:
     """Count confusions and recall. top: how many of each are kept. seen: the normalised words of the training texts."""
-    aligned = [(p, metrics.align(p.reference, p.hypothesis)) for p in predictions]
+    aligned = [(p, metrics.align(p.reference, p.hypothesis, normalise)) for p in predictions]
     every = [(p.id, edit) for p, edits in aligned for edit in edits]
     named = []
     for prediction, edits in aligned:

@@ -1,7 +1,8 @@
-"""hvisk demo, train and export: a corpus becomes a model."""
+"""hvisk demo, train, sweep and export: a corpus becomes a model."""
 
+import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -28,18 +29,35 @@ def demo(
 def train(
     recipe: Annotated[str, typer.Argument(help="A TOML file, or the name of a recipe that hvisk brings: 'demo'.")],
     settings: Settings = None,
+    hours: Annotated[
+        float, typer.Option(min=0, help="Train for so many hours in all, in as many sessions as it takes.")
+    ] = 0.0,
+    session_hours: Annotated[
+        float, typer.Option(min=0, help="Save and leave before this session is so many hours old; exit code 130.")
+    ] = 0.0,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Insist on going on from a checkpoint, which is done anyway where there is one."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Train a Whisper as a recipe says; called again after any interruption, it goes on from the last checkpoint."""
+    began = time.monotonic()  # before torch is loaded: a session's clock runs meanwhile
     from hvisk.errors import require
     from hvisk.terminal import percent, talk
-
-    require("torch", "train", "train a model")
-    from hvisk.train import loop
+    from hvisk.train import preflight
     from hvisk.train import recipe as recipes
 
-    loaded = recipes.load(recipes.find(recipe), tuple(settings or ()))
-    outcome = loop.train(loaded, talk())
+    changes = (*(settings or ()), *((f"minutes={60 * hours}",) if hours else ()))
+    loaded = recipes.load(recipes.find(recipe), changes)
+    require("torch", "train", "train a model")
+    preflight.check(loaded)
+    from hvisk.train import loop
+    from hvisk.train.session import Session
+
+    outcome = loop.train(loaded, talk(), Session(hours=session_hours, resume=resume, began=began))
+    if not outcome.leads:  # one of several that a launcher started: the first one says it all
+        raise typer.Exit(0 if outcome.finished else 130)
     if as_json:
         before, after = outcome.before.to_dict(), outcome.after.to_dict()
         print_json(
@@ -58,6 +76,76 @@ def train(
     if not outcome.finished:
         raise typer.Exit(130)
     following(f"hvisk export {loaded.out} --out {loaded.out}/ct2", f"or: hvisk evaluate {outcome.model} --on CORPUS")
+
+
+def sweep(
+    recipe: Annotated[str, typer.Argument(help="A TOML file, or the name of a recipe that hvisk brings.")],
+    settings: Annotated[
+        list[str],
+        typer.Option("--set", metavar="KEY=VALUE,VALUE", help="Values to try; repeated, every combination is tried."),
+    ],
+    hours: Annotated[float, typer.Option(min=0, help="Train each run for so many hours.")] = 0.0,
+    as_json: Json = False,
+) -> None:
+    """Try values of a recipe's keys in short runs; called again after any interruption, it goes on where it stopped."""
+    from hvisk.errors import HviskError, require
+    from hvisk.report import swept
+    from hvisk.terminal import percent, talk
+    from hvisk.train import preflight
+    from hvisk.train import recipe as recipes
+    from hvisk.train import sweep as sweeps
+
+    runs = sweeps.plan(recipes.find(recipe), (*settings, *((f"minutes={60 * hours}",) if hours else ())))
+    require("torch", "train", "train a model")
+    for run in runs:
+        preflight.check(run.recipe)
+    from hvisk.train import loop
+
+    out, console = Path(runs[0].recipe.out).parent, talk()
+
+    def told(row: dict[str, Any]) -> None:
+        rates = (
+            f"WER {percent(row['after']['wer'])}, CER {percent(row['after']['cer'])}"
+            if "after" in row
+            else row["error"]
+        )
+        console.print(f"{len(done) + 1} of {len(runs)}: {row['name']}: {rates}", markup=False)
+        done.append(row)
+
+    done: list[dict[str, Any]] = []
+    rows = sweeps.sweep(runs, lambda one: loop.train(one, console), told)
+    best = sweeps.best(rows)
+    swept.write(out / "sweep.html", rows, best["name"] if best else None)
+    if as_json:
+        print_json({"runs": rows, "best": best["name"] if best else None})
+    else:
+        sweep_table(rows, best)
+    if len(rows) < len(runs) or not (rows[-1]["finished"] or rows[-1]["error"]):
+        raise typer.Exit(130)
+    if best is None:
+        raise HviskError(f"No run of the sweep came to its end; their errors are in {out / 'sweep.json'}.")
+    changes = " ".join(f"--set {key}={value}" for key, value in best["values"].items())
+    following(f"hvisk train {recipe} {changes}", f"or open {out / 'sweep.html'} in a browser")
+
+
+def sweep_table(rows: list[dict[str, Any]], best: dict[str, Any] | None) -> None:
+    """Print the runs of a sweep, one a line."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from hvisk.terminal import percent
+
+    keys = list(rows[0]["values"])
+    table = Table(*keys, "WER", "CER", "steps", "minutes", "")
+    for row in rows:
+        cells = [row["values"][key] for key in keys]
+        if row["error"]:
+            table.add_row(*cells, "-", "-", "-", "-", row["error"])
+            continue
+        rates = [percent(row["after"][rate]) for rate in ("wer", "cer")]
+        note = "best" if row is best else "" if row["finished"] else "interrupted"
+        table.add_row(*cells, *rates, str(row["step"]), f"{row['minutes']:.1f}", note)
+    Console().print(table)
 
 
 def export(

@@ -5,62 +5,15 @@ said to be unknown.
 """
 
 import json
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
-from hvisk import __version__, files
+from hvisk import __version__, files, licences
 from hvisk.errors import HviskError, ModelError
 from hvisk.report import numbers
-
-# Licences that ask nothing of what is made of a corpus: a word of theirs -> the Hub's id. All others bind it.
-_FREE = {"cc0": "cc0-1.0", "mit": "mit", "apache": "apache-2.0"}
-_COMMONS = re.compile(r"cc-by(?:-nc)?(?:-sa|-nd)?(?![a-z])(?:-(?P<version>[1-4]\.[0-9]))?")
-_OPENAI = "openai/whisper-"  # Apache 2.0, as their cards on the Hub say
-
-
-@dataclass(frozen=True)
-class Licence:
-    """The licence of a model as its data has it. id: the Hub's, "other" where no single one can be named; why: a sentence
-    that names the corpora behind it."""
-
-    id: str
-    why: str
-
-
-def licence(corpora: Sequence[Mapping[str, Any]]) -> Licence:
-    """Compute a model's licence from that of everything it has learnt from; `corpora` as in hvisk.json, base included.
-
-    One licence that binds what is made of it becomes the model's; two different ones, or one that is not known, make it
-    "other"; what asks for no more than a notice leaves it at Apache 2.0 or, where none of it is that, at hvisk's own MIT.
-    """
-    if not corpora:
-        return Licence("unknown", "Nothing is known of the data that it has learnt from, so no licence can be given.")
-    bound: dict[str, list[str]] = {}
-    unknown, free = [], set()
-    for corpus in corpora:
-        found = _known(str(corpus.get("licence") or ""))
-        if found is None:
-            unknown.append(str(corpus["name"]))
-        elif found[1]:
-            bound.setdefault(found[0], []).append(str(corpus["name"]))
-        else:
-            free.add(found[0])
-    if unknown:
-        return Licence("other", f"The licence of {', '.join(unknown)} is none that hvisk knows: read it, and judge.")
-    if len(bound) > 1:
-        parts = "; ".join(f"{hub} from {', '.join(names)}" for hub, names in bound.items())
-        return Licence("other", f"Several licences hold for it at once: {parts}.")
-    if bound:
-        ((hub, names),) = bound.items()
-        return Licence(hub, f"It comes from {', '.join(names)}, whose licence holds for what is made of it too.")
-    if "apache-2.0" in free:
-        return Licence("apache-2.0", "A part of what it is made of is under Apache 2.0, and nothing asks for more.")
-    return Licence("mit", "None of the data that it has learnt from asks for another one.")
 
 
 def render_card(
@@ -88,10 +41,7 @@ def render_card(
     about = files.read_json(model_dir / "hvisk.json")
     corpora, base_corpora = about.get("corpora", []), about.get("base_corpora", [])
     base = str(about.get("base") or "")
-    learnt = [*corpora, *base_corpora]
-    if base and not base_corpora:  # weights from elsewhere, whose data nobody wrote down
-        learnt.append({"name": base, "licence": "apache-2.0" if base.startswith(_OPENAI) else ""})
-    given = licence(learnt)
+    given = licences.flow_down(licences.learnt_from(about))
     scored = [(name, scores) for name, directory in evaluations if (scores := _scores(directory)).get("scales")]
     results = [
         EvalResult(
@@ -114,6 +64,8 @@ def render_card(
     data = ModelCardData(
         language=language,
         license=given.id,
+        license_name=_slug(given.name).replace("/", "-")[:80] if given.id == "other" else None,
+        license_link=(given.link or None) if given.id == "other" else None,
         library_name="transformers",
         pipeline_tag="automatic-speech-recognition",
         tags=["whisper", "speech-recognition", "danish", "hvisk"],
@@ -225,20 +177,6 @@ def _points(interval: Sequence[float] | None) -> list[float] | None:
 def _slug(name: str) -> str:
     kept = "".join(letter if letter.isalnum() or letter in "-_./" else "-" for letter in name.lower())
     return kept.replace("..", "-").strip("-./") or "corpus"
-
-
-def _known(said: str) -> tuple[str, bool] | None:
-    """The Hub's id of a licence, and whether it binds what is made of the data; the one that asks for most comes first."""
-    said = re.sub(r"[\s_]+", "-", said.lower())
-    if re.search(r"open-?rail", said):
-        return "openrail", True
-    if found := _COMMONS.search(said):
-        kind = found.group().removesuffix(f"-{found['version']}")
-        return f"{kind}-{found['version'] or '4.0'}", True
-    for word, hub in _FREE.items():
-        if re.search(rf"(?<![a-z]){word}(?![a-z])", said):  # "mit" is not in "permitted"
-            return hub, False
-    return None
 
 
 def _private(path: Path, root: Path) -> bool:

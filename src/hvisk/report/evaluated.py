@@ -1,7 +1,7 @@
 """Evaluation directories of one corpus, gathered into the data of their page; a part that is missing is left empty."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,10 @@ from hvisk.errors import HviskError
 from hvisk.intervals import Paired
 from hvisk.predictions import Prediction
 from hvisk.report import references
-from hvisk.report.page import choose_clips
+from hvisk.report.listen import Clip, Why, choose_clips
 from hvisk.report.references import Reference
 
+PAGE_CLIPS = 24  # clips to listen to, where nobody says otherwise: some 40 kB each
 CONFUSIONS, EXAMPLES = 12, 3  # of each kind shown; clips of each to listen to
 EXTRA = 2  # examples a chosen clip, at most: each costs the page some 40 kB
 
@@ -23,7 +24,7 @@ class System:
     """One evaluated system: what its directory holds. Empty mappings stand for parts that were not measured.
 
     scales: name of the scale -> ScaleScore.to_dict(). speed: rtfx, and other figures in scores.json's own names.
-    parameters: None where not known.
+    scoring: how it was scored, as `assessment.Scoring` tells it. parameters: None where not known.
     """
 
     name: str
@@ -35,24 +36,7 @@ class System:
     speed: Mapping[str, Any]
     suites: Mapping[str, Any]
     parameters: int | None
-
-
-@dataclass(frozen=True)
-class Clip:
-    """A clip of the error browser. why: worst, random or example; labels: its value in each column that can be filtered.
-
-    hypotheses: system name and raw text. audio: an encoded file that browsers play, b"" for none; mime: what it is.
-    """
-
-    id: str
-    why: str
-    speaker: str
-    seconds: float
-    reference: str
-    hypotheses: Sequence[tuple[str, str]]
-    labels: Mapping[str, str]
-    audio: bytes = b""
-    mime: str = "audio/flac"
+    scoring: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -84,6 +68,7 @@ def gather(
     clips: int,
     *,
     test: str = "",
+    scales: Sequence[str] = (),
     differences: Sequence[Difference] = (),
     seed: int = 0,
 ) -> EvaluationData:
@@ -91,31 +76,32 @@ def gather(
 
     evaluations: name and directory, the one that matters most first. corpus: what they ran on, for the sound. clips: how
     many to take into the page, half of them those the first system gets most wrong, half at random, and with them at
-    most twice as many examples of confusions. test: the published test set that this corpus is.
+    most twice as many examples of confusions. test: the published test set that this corpus is; by default the one that it
+    was scored as, or is called like. scales: those to show, all by default.
     HviskError where a directory is no evaluation, two have one name, or `test` is none that has published figures.
     """
     published = references.load()
-    known_tests = sorted({r.test for r in published})
-    if test and test not in known_tests:
-        raise HviskError(f"No figures are published for '{test}'. Accepted: {', '.join(known_tests)}.")
+    references.check_test_set(test)
     names = [name for name, _ in evaluations]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise HviskError(f"Two evaluations are both called {', '.join(twice)}. Give each a name of its own.")
     systems, found = [], []
     for name, directory in evaluations:
-        system, own = _read(name, directory)
+        system, own = _read(name, directory, scales)
         systems.append(system)
         found.append((name, own))
     settings = systems[0].settings if systems else {}
     named = str(settings.get("corpus") or "the corpus")
-    if not test and named in known_tests:
-        test = named
+    known_tests = {r.test for r in published}
+    told = (str(system.scoring.get("test_set") or "") for system in systems)
+    test = test or next((name for name in (*told, named) if name in known_tests), "")
     shared = set.intersection(*(set(own) for _, own in found)) if found else set()
     notes = [
         f"{name} has {len(own):,} clips, of which {len(shared):,} are common to all."
         for name, own in found
         if len(own) > len(shared)
     ]
+    notes += [note for system in systems for note in _notes(system)]
     return EvaluationData(
         title=f"{systems[0].name} on {named}" if len(systems) == 1 else f"{len(systems)} systems on {named}",
         subtitle=f"{len(found[0][1]) if found else 0:,} clips, recognised and scored by hvisk.",
@@ -128,7 +114,7 @@ def gather(
     )
 
 
-def _read(name: str, directory: Path) -> tuple[System, dict[str, Prediction]]:
+def _read(name: str, directory: Path, scales: Sequence[str]) -> tuple[System, dict[str, Prediction]]:
     scores, settings, lines = (directory / part for part in ("scores.json", "settings.json", "predictions.jsonl"))
     if not scores.exists() and not lines.exists():
         raise HviskError(f"{directory} holds neither scores.json nor predictions.jsonl. Make them with: hvisk evaluate")
@@ -138,15 +124,37 @@ def _read(name: str, directory: Path) -> tuple[System, dict[str, Prediction]]:
     system = System(
         name=name,
         settings=told,
-        scales=kept.get("scales", {}),
+        scales={s: score for s, score in kept.get("scales", {}).items() if not scales or s in scales},
         groups=kept.get("groups", {}),
         behaviour=kept.get("behaviour", {}),
         words=kept.get("words", {}),
         speed=speed if isinstance(speed, dict) else {"rtfx": speed},
         suites=kept.get("suites", {}),
         parameters=_parameters(told, kept),
+        scoring=kept.get("scoring", {}),
     )
-    return system, {p.id: p for p in predictions.load(lines)} if lines.exists() else {}
+    found = predictions.load(lines) if lines.exists() else []
+    predictions.once_each((p.id for p in found), str(lines))
+    return system, {p.id: p for p in found}
+
+
+def _notes(system: System) -> list[str]:
+    """What a reader must know of how a system was asked and scored."""
+    notes = []
+    fillers = system.scoring.get("fillers", "keep")
+    if fillers == "drop":
+        notes.append(
+            f"{system.name}: øh, øhm and the like are dropped before counting, on the scales wer and compound."
+        )
+    if system.suites and system.suites.get("fillers", "keep") != fillers:
+        notes.append(f"{system.name}: the robustness suites were scored before, with fillers the other way.")
+    if system.settings.get("deterministic") is False:
+        notes.append(f"{system.name} draws lots while it decodes: another run may write other texts.")
+    seen = system.scoring.get("seen")
+    if seen:
+        corpora = ", ".join(corpus["name"] for corpus in seen["corpora"])
+        notes.append(" ".join(filter(None, (f"{system.name}: new names are those not in {corpora}.", seen["note"]))))
+    return notes
 
 
 def _parameters(settings: Mapping[str, Any], scores: Mapping[str, Any]) -> int | None:
@@ -170,7 +178,7 @@ def _choose(
         return []
     first = found[0][1]
     counts = [(p.id, metrics.count(p.reference, p.hypothesis)) for p in first.values()]
-    chosen: dict[str, str] = dict(choose_clips(counts, worst=(limit + 1) // 2, others=limit // 2, seed=seed))
+    chosen: dict[str, Why] = dict(choose_clips(counts, worst=(limit + 1) // 2, others=limit // 2, seed=seed))
     for identifier in _examples(systems):
         if len(chosen) >= (1 + EXTRA) * limit:
             break
@@ -201,4 +209,7 @@ def _examples(systems: Sequence[System]) -> list[str]:
         lists += system.behaviour.get("worst", {}).values()
         for kind in ("substitutions", "deletions", "insertions"):
             lists += [confusion["ids"] for confusion in system.words.get(kind, ())[:CONFUSIONS]]
+        for kind in ("new_names", "names", "numbers"):
+            missed = (system.words.get(kind) or {}).get("missed", ())
+            lists += [confusion["ids"] for confusion in missed[:CONFUSIONS]]
     return [ids[turn] for turn in range(EXAMPLES) for ids in lists if turn < len(ids)]

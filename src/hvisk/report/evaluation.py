@@ -1,30 +1,21 @@
 """One or more evaluations of the same corpus as one HTML file that needs nothing else: `evaluated.gather`, then `write`.
 
-Rates of different scales never share an axis, and published figures stand only beside figures of their own scale. Texts
-are hostile until escaped, and the page's policy allows its own script alone, as in `page`.
+Rates of different scales never share an axis, and published figures stand only beside figures of their own scale.
 """
 
-import base64
-import functools
-import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import jinja2
-from markupsafe import Markup
-
-from hvisk import __version__, files, metrics
-from hvisk.report import numbers, references
+from hvisk import files
+from hvisk.report import listen, pictures, templates
 from hvisk.report.charts import next_round
-from hvisk.report.evaluated import CONFUSIONS, EXAMPLES, Clip, EvaluationData, System
+from hvisk.report.evaluated import CONFUSIONS, EXAMPLES, EvaluationData, System
 from hvisk.report.references import Reference
-from hvisk.report.scatter import OWN_COLOURS, Axis, Dot, Series, levels, scatter
+from hvisk.report.scatter import OWN_COLOURS
 
-WIDTHS = {"wide": (760, 430), "narrow": (340, 400)}  # a picture for a desk and one for a phone
-MOST_VALUES = 30  # a column of more values is no filter
+MOST_GROUPS = 12  # of a column; the others are in scores.json
+OPEN_ROWS, OPEN_TABLE = 20, 6  # of the group tables that need no unfolding: rows of all, and of one at most
 
 # What each scale means, in one sentence; another scale is shown with its own title alone.
 MEANINGS = {
@@ -44,6 +35,12 @@ PARTS = {
     "behaviour": "behaviour",
     "words": "confusions",
 }
+KINDS = ("substitutions", "deletions", "insertions")
+RECALLS = {
+    "new_names": "names that were not in the training texts",
+    "names": "names",
+    "numbers": "numbers",
+}
 
 
 def write(path: Path, data: EvaluationData) -> None:
@@ -53,52 +50,33 @@ def write(path: Path, data: EvaluationData) -> None:
 
 def render(data: EvaluationData) -> str:
     """Return the page as HTML, ready to be encoded as UTF-8."""
-    template, style, script = _parts()
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     scales = list(dict.fromkeys(scale for system in data.systems for scale in system.scales))
     places = {clip.id: place for place, clip in enumerate(data.clips)}
-    page = template.render(
+    drawn = pictures.pictures(data, scales)
+    return templates.page(
+        "evaluation.html.jinja",
+        styles=["page.css", "evaluation.css"],
+        scripts=["pictures.js", "clips.js"],
         data=data,
         scales=scales,
         titles={scale: _title(data.systems, scale) for scale in scales},
         meanings=MEANINGS,
-        pictures=_pictures(data, scales),
+        pictures=drawn,
+        first=next((view["scale"] for view in drawn if view["published"]), drawn[0]["scale"] if drawn else ""),
         published=_published(data.references),
         groups=_groups(data.systems),
-        suites=_suites(data.systems),
+        suites=pictures.suites(data.systems),
         behaviour=[
             (system.name, said, _worst(system.behaviour, places))
             for system in data.systems
             if (said := _behaviour(system.behaviour, system.suites))
         ],
         words=[(system.name, _words(system.words, places)) for system in data.systems if system.words],
-        clips=[_clip(clip) for clip in data.clips],
-        columns=_columns(data.clips),
+        clips=[listen.shown(clip) for clip in data.clips],
+        columns=listen.columns(data.clips),
         missing=_missing(data.systems),
         colours=OWN_COLOURS,
-        version=__version__,
-        style=Markup(style),
-        script=Markup(script),
-        script_hash=f"sha256-{digest}",
     )
-    return page.encode("utf-8", "replace").decode()  # half a surrogate pair in a corpus must not cost the page
-
-
-@functools.cache
-def _parts() -> tuple[jinja2.Template, str, str]:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("hvisk.report", "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    names = ("percent", "interval", "number", "duration", "value")
-    environment.filters |= {name: getattr(numbers, name) for name in names}
-    here = resources.files("hvisk.report")
-    style = "".join((here / name).read_text(encoding="utf-8") for name in ("page.css", "evaluation.css"))
-    script = (here / "evaluation.js").read_text(encoding="utf-8")
-    return environment.get_template("evaluation.html.jinja"), style, script
 
 
 def _title(systems: Iterable[System], scale: str) -> str:
@@ -116,83 +94,6 @@ def _missing(systems: Sequence[System]) -> list[str]:
     return lines
 
 
-def _pictures(data: EvaluationData, scales: Sequence[str]) -> list[dict[str, Any]]:
-    """Every view of the picture: one scale, one published test set (or none), one axis, WER or CER."""
-    views: list[dict[str, Any]] = []
-    for scale in scales:
-        tests = [data.test] if data.test else references.test_sets(data.references, scale)
-        for test in tests or [""]:
-            beside = references.choose(data.references, scale=scale, test=test) if test else []
-            # The v3 cards give CER alone: where that is what there is to compare with, it is what is drawn.
-            measure = (
-                "cer" if sum(r.cer is not None for r in beside) > sum(r.wer is not None for r in beside) else "wer"
-            )
-            for axis in ("size", "speed"):
-                view = _view(data, scale, test, beside, axis, measure, len(views))
-                if view:
-                    views.append(view)
-    return views
-
-
-def _view(
-    data: EvaluationData, scale: str, test: str, beside: Sequence[Reference], axis: Axis, measure: str, number: int
-) -> dict[str, Any] | None:
-    dots, lacking = [], []
-    for place, system in enumerate(data.systems):
-        score = system.scales.get(scale, {})
-        across = system.parameters if axis == "size" else system.speed.get("rtfx")
-        if score.get(measure) is None:
-            continue
-        if not across:
-            lacking.append(system.name)
-            continue
-        bounds = score.get(f"{measure}_interval")
-        said = f"{measure.upper()} {numbers.percent(score[measure])} {numbers.interval(bounds)}".rstrip()
-        about = f"{system.name}: {said}, {_across(across, axis)}, scale {scale}, evaluated here"
-        interval = (bounds[0], bounds[1]) if bounds else None
-        dots.append(Dot(system.name, across, score[measure], interval, place, about))
-    if not dots:
-        return None
-    for r in beside:
-        rate, bounds = (r.wer, r.wer_interval) if measure == "wer" else (r.cer, r.cer_interval)
-        across = r.parameters if axis == "size" else r.speed
-        if rate is None:
-            continue
-        if not across:
-            lacking.append(r.model)
-            continue
-        said = f"{measure.upper()} {numbers.percent(rate)} {numbers.interval(bounds)}".rstrip()
-        about = f"{r.model}: {said}, {_across(across, axis)}, scale {r.scale}, {r.test}. {r.source} ({_dated(r)})"
-        dots.append(Dot(r.model, across, rate, bounds, None, about))
-    title = f"{measure.upper()} on the scale {scale} against {axis}" + f", published figures on {test}" * bool(test)
-    drawn = [
-        (
-            size,
-            scatter(dots, axis=axis, measure=measure.upper(), title=title, key=f"p{number}{size}", width=w, height=h),
-        )
-        for size, (w, h) in WIDTHS.items()
-    ]
-    return {
-        "scale": scale,
-        "test": test,
-        "axis": axis,
-        "measure": measure.upper(),
-        "svgs": drawn,
-        "lacking": lacking,
-        "published": sum(dot.own is None for dot in dots),
-        "notes": list(dict.fromkeys(r.note for r in beside if r.note)),
-        "hardware": ", ".join(dict.fromkeys(r.hardware for r in beside if r.speed)) if axis == "speed" else "",
-    }
-
-
-def _across(value: float, axis: Axis) -> str:
-    return f"{value / 1e6:,.4g} million parameters" if axis == "size" else f"{value:,.4g} s of audio a second"
-
-
-def _dated(reference: Reference) -> str:
-    return reference.date or "undated"
-
-
 def _published(found: Sequence[Reference]) -> list[dict[str, Any]]:
     """The reference table, by scale and test set."""
     tables: dict[tuple[str, str], list[Reference]] = {}
@@ -205,78 +106,44 @@ def _published(found: Sequence[Reference]) -> list[dict[str, Any]]:
 
 
 def _groups(systems: Sequence[System]) -> list[dict[str, Any]]:
-    """One table a column; every system's rates on one linear scale, positions in per cent of its width."""
+    """One table a column; every system's rates on one linear scale, positions in per cent of its width.
+
+    Of many groups those with the most clips are shown; of many tables the first stand open, the others folded.
+    """
     tables = []
+    rows_open = 0
     for column in dict.fromkeys(column for system in systems for column in system.groups):
-        rows: dict[str, dict[str, Any]] = {}
-        rates = [group for system in systems for group in system.groups.get(column, ())]
+        rows = _rows(systems, column)
+        kept = sorted(rows, key=lambda row: -(row["clips"] or 0))[:MOST_GROUPS]
+        shown = [row for row in rows if any(row is one for one in kept)]  # in their own order
+        rates = [mark["group"] for row in shown for mark in row["marks"]]
         bounds = [b for group in rates for b in (group.get("wer"), *(group.get("wer_interval") or ())) if b is not None]
         scale = next_round(max([*bounds, 0.01]))
-        for place, system in enumerate(systems):
-            for group in system.groups.get(column, ()):
-                row = rows.setdefault(str(group["group"]), {"group": group["group"], "marks": []})
-                row |= {"clips": group.get("clips"), "speakers": group.get("speakers")}
-                rate = group.get("wer")
-                spot = None
-                if rate is not None:
-                    spot = [100 * part / scale for part in (rate, *(group.get("wer_interval") or (rate, rate)))]
-                row["marks"].append({"place": place, "name": system.name, "group": group, "spot": spot})
-        tables.append({"column": column, "scale": scale, "rows": list(rows.values())})
+        for mark in (mark for row in shown for mark in row["marks"]):
+            rate, ends = mark["group"].get("wer"), mark["group"].get("wer_interval")
+            mark["spot"] = None if rate is None else [100 * part / scale for part in (rate, *(ends or (rate, rate)))]
+        unfolded = len(rows) <= OPEN_TABLE and rows_open + len(rows) <= OPEN_ROWS
+        rows_open += len(rows) if unfolded else 0
+        tables.append(
+            {
+                "column": column.replace("_", " "),
+                "scale": scale,
+                "rows": shown,
+                "hidden": len(rows) - len(shown),
+                "open": unfolded,
+            }
+        )
     return tables
 
 
-def _suites(systems: Sequence[System]) -> list[dict[str, Any]]:
-    """The pictures of the suites `robustness` and `length`, each with all systems that have it."""
-    makers = {
-        "More and more noise": _noise,
-        "Slower and faster": _speeds,
-        "Over a telephone, in a room": _channels,
-        "In long recordings": _lengths,
-    }
-    drawn: list[dict[str, Any]] = []
-    for title, points in makers.items():
-        found = [(system.name, place, points(system.suites)) for place, system in enumerate(systems)]
-        # The first level alone, the clean clips, is no picture.
-        series = [
-            Series(name, place, own, joined=points is not _channels) for name, place, own in found if len(own) > 1
-        ]
-        if series:
-            key = f"l{len(drawn)}"
-            svgs = [
-                (size, levels(series, title=title, key=key + size, width=width)) for size, (width, _) in WIDTHS.items()
-            ]
-            drawn.append({"title": title, "svgs": svgs})
-    return drawn
-
-
-Level = tuple[str, float, tuple[float, float] | None]
-
-
-def _noise(suites: Mapping[str, Any]) -> list[Level]:
-    return _conditions(suites, {"clean": "clean", "noise": "{:g} dB"})
-
-
-def _channels(suites: Mapping[str, Any]) -> list[Level]:
-    return _conditions(suites, {"clean": "clean", "telephone": "telephone", "reverberation": "room, {:g} s"})
-
-
-def _speeds(suites: Mapping[str, Any]) -> list[Level]:
-    found = _conditions(suites, {"clean": "1×", "speed": "{:g}×"})
-    return sorted(found, key=lambda level: float(level[0].rstrip("×")))
-
-
-def _conditions(suites: Mapping[str, Any], labels: Mapping[str, str]) -> list[Level]:
-    return [
-        (labels[one["name"]].format(one["level"] or 0), one["wer"], one["interval"])
-        for one in suites.get("robustness", ())
-        if one["name"] in labels and one["wer"] is not None
-    ]
-
-
-def _lengths(suites: Mapping[str, Any]) -> list[Level]:
-    found = [one for one in suites.get("length", ()) if one["long"] is not None and one["short"] is not None]
-    first: list[Level] = [("single clips", found[0]["short"], None)] if found else []
-    return first + [(f"{one['minutes']:g} min", one["long"], None) for one in found]
+def _rows(systems: Sequence[System], column: str) -> list[dict[str, Any]]:
+    rows: dict[str, dict[str, Any]] = {}
+    for place, system in enumerate(systems):
+        for group in system.groups.get(column, ()):
+            row = rows.setdefault(str(group["group"]), {"group": group["group"], "marks": []})
+            row |= {"clips": group.get("clips"), "speakers": group.get("speakers")}
+            row["marks"].append({"place": place, "name": system.name, "group": group})
+    return list(rows.values())
 
 
 def _quiet(suites: Mapping[str, Any]) -> str:
@@ -321,45 +188,17 @@ def _worst(behaviour: Mapping[str, Any], places: Mapping[str, int]) -> list[dict
 
 
 def _words(words: Mapping[str, Any], places: Mapping[str, int]) -> dict[str, Any]:
-    kinds = {}
-    for kind in ("substitutions", "deletions", "insertions"):
-        kinds[kind] = [
-            {**confusion, "clips": [(i, places[i]) for i in confusion["ids"] if i in places][:EXAMPLES]}
-            for confusion in words.get(kind, ())[:CONFUSIONS]
+    """Lists of confusions, and how many names and numbers are recognised, with the ones that are missed most."""
+
+    def heard(confusions: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        return [
+            {**one, "clips": [(i, places[i]) for i in one["ids"] if i in places][:EXAMPLES]}
+            for one in confusions[:CONFUSIONS]
         ]
+
     recalls = [
-        (title, words[name])
-        for name, title in (("names", "names"), ("new_names", "names new to it"), ("numbers", "numbers"))
-        if words.get(name)
+        {"title": title, **words[name], "missed": heard(words[name].get("missed", ()))}
+        for name, title in RECALLS.items()
+        if words.get(name) and words[name].get("total")
     ]
-    return {"kinds": kinds, "recalls": recalls}
-
-
-def _clip(clip: Clip) -> dict[str, Any]:
-    lines: list[dict[str, Any]] = []
-    for name, hypothesis in clip.hypotheses:
-        edits = metrics.align(clip.reference, hypothesis)
-        words = sum(edit.kind != "insert" for edit in edits)
-        errors = sum(edit.kind != "equal" for edit in edits)
-        lines.append({"name": name, "edits": edits, "errors": errors, "wer": errors / words if words else None})
-    sound = f"data:{clip.mime};base64,{base64.b64encode(clip.audio).decode()}" if clip.audio else None
-    # Words where nobody speaks are as wrong as can be: such a clip has no rate, and counts as one of 100 %.
-    rates = {line["name"]: line["wer"] if line["wer"] is not None else float(line["errors"] > 0) for line in lines}
-    return {
-        "clip": clip,
-        "lines": lines,
-        "sound": sound,
-        "errors": json.dumps({line["name"]: line["errors"] for line in lines}),
-        "rates": json.dumps({name: round(rate, 4) for name, rate in rates.items()}),
-        "labels": json.dumps({"speaker": clip.speaker, **clip.labels}),
-        "haystack": "\n".join([clip.id, clip.speaker, clip.reference, *(text for _, text in clip.hypotheses)]),
-    }
-
-
-def _columns(clips: Sequence[Clip]) -> list[tuple[str, list[str]]]:
-    """Columns that the clips can be filtered by, with their values: two at least, and not so many that each is one clip."""
-    values: dict[str, set[str]] = {}
-    for clip in clips:
-        for column, label in (("speaker", clip.speaker), *clip.labels.items()):
-            values.setdefault(column, set()).update({label} - {""})
-    return [(column, sorted(found)) for column, found in values.items() if 2 <= len(found) <= MOST_VALUES]
+    return {"kinds": {kind: heard(words.get(kind, ())) for kind in KINDS}, "recalls": recalls}

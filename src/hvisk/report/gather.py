@@ -9,7 +9,8 @@ from hvisk import evaluate, files, metrics, predictions
 from hvisk.corpora.store import Store
 from hvisk.errors import HviskError
 from hvisk.predictions import Prediction
-from hvisk.report.page import Clip, Fact, Point, ReportData, choose_clips
+from hvisk.report.listen import Clip, choose_clips
+from hvisk.report.page import Fact, Point, ReportData
 from hvisk.tokens import Tokens
 
 WORST, RANDOM = 12, 12  # clips with players: some 40 kB each
@@ -111,15 +112,15 @@ def _clips(found: Sequence[tuple[str, list[Prediction]]], store: Store | None) -
     return [
         Clip(
             id=identifier,
-            group=group,
+            why=why,
             speaker=final[identifier].speaker,
             seconds=final[identifier].seconds,
             reference=final[identifier].reference,
-            hypotheses=[(name, known[identifier]) for name, known in texts if identifier in known],
+            hypotheses=[(name, known[identifier]) for name, known in reversed(texts) if identifier in known],
             audio=store.encoded(places[identifier]) if store and identifier in places else b"",
             mime="audio/ogg" if store and store.manifest["codec"] == "opus" else "audio/flac",
         )
-        for identifier, group in choose_clips(counts, worst=WORST, others=RANDOM)
+        for identifier, why in choose_clips(counts, worst=WORST, others=RANDOM)
     ]
 
 

@@ -1,29 +1,19 @@
-"""What was trained, on what, and how well, as one HTML file that needs nothing else: no network, no server, no build.
+"""What was trained, on what, and how well, as one HTML file that needs nothing else: no network, no server, no build."""
 
-Texts of a corpus come from anywhere, so they are taken as hostile: the template escapes everything, and the page's
-content security policy runs no script but the one whose hash it names, and loads nothing from outside.
-"""
-
-import base64
-import functools
-import hashlib
-import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
-from hvisk import __version__, files, intervals, metrics
-from hvisk.report import numbers
+from hvisk import files, intervals, metrics
+from hvisk.report import listen, numbers, templates
 from hvisk.report.charts import Point, learning_curve, next_round
+from hvisk.report.listen import Clip
 
-__all__ = ["Clip", "Fact", "Point", "ReportData", "choose_clips", "render", "write"]
+__all__ = ["Fact", "Point", "ReportData", "render", "write"]
 
-Group = Literal["worst", "random"]
 CURVE_WIDTHS = {"wide": 760, "narrow": 340}  # pixels of the page's column on a desk, and on a phone
 SHOWN_DIFFERENCES = 20  # clips of the parity proof; the rest are counted
 
@@ -35,24 +25,6 @@ class Fact:
     group: str
     name: str
     value: str | int | float | None
-
-
-@dataclass(frozen=True)
-class Clip:
-    """A clip to listen to.
-
-    hypotheses: system name and raw text, the final system last. audio: the bytes of an encoded file that browsers play
-    (FLAC, Ogg/Opus), b"" for none; mime: what it is, "audio/flac" or "audio/ogg".
-    """
-
-    id: str
-    group: Group
-    speaker: str
-    seconds: float
-    reference: str
-    hypotheses: Sequence[tuple[str, str]]
-    audio: bytes
-    mime: str
 
 
 @dataclass(frozen=True)
@@ -76,22 +48,6 @@ class ReportData:
     notes: Sequence[str]
 
 
-def choose_clips(
-    counts: Sequence[tuple[str, metrics.Counts]], *, worst: int, others: int, seed: int = 0
-) -> list[tuple[str, Group]]:
-    """Return the ids of at most `worst` clips with the most word errors, worst first, then of `others` random ones.
-
-    counts: id and edit counts of every clip. A clip without an error is never among the worst; the random ones are
-    drawn from all the rest. The order of `counts` makes no difference.
-    """
-    wrong = [pair for pair in counts if pair[1].errors]
-    wrong.sort(key=lambda pair: (-pair[1].errors, pair[1].words, pair[0]))  # at equal errors the shorter clip is worse
-    chosen = [name for name, _ in wrong[:worst]]
-    rest = sorted({name for name, _ in counts}.difference(chosen))
-    drawn = random.Random(seed).sample(rest, min(others, len(rest)))
-    return [(name, "worst") for name in chosen] + [(name, "random") for name in drawn]
-
-
 def write(path: Path, data: ReportData) -> None:
     """Write the page, atomically."""
     files.write_text(path, render(data))
@@ -99,9 +55,10 @@ def write(path: Path, data: ReportData) -> None:
 
 def render(data: ReportData) -> str:
     """Return the page as HTML, ready to be encoded as UTF-8."""
-    template, style, script = _parts()
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    page = template.render(
+    return templates.page(
+        "page.html.jinja",
+        styles=["page.css"],
+        scripts=["clips.js"],
         data=data,
         headline=_headline(data.scores),
         curves=_curves(data),
@@ -109,36 +66,10 @@ def render(data: ReportData) -> str:
         facts=_grouped(data.facts),
         stages=_stages(data.stages),
         parity=_parity(data.parity),
-        clips=[_clip(clip) for clip in data.clips],
+        clips=[listen.shown(clip) for clip in data.clips],
         metrics=metrics,
         intervals=intervals,
-        version=__version__,
-        style=Markup(style),
-        script=Markup(script),
-        script_hash=f"sha256-{digest}",
     )
-    return page.encode("utf-8", "replace").decode()  # half a surrogate pair in a corpus's JSON must not cost the report
-
-
-@functools.cache
-def _parts() -> tuple[jinja2.Template, str, str]:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("hvisk.report", "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "percent": numbers.percent,
-        "interval": numbers.interval,
-        "number": numbers.number,
-        "duration": numbers.duration,
-        "value": numbers.value,
-    }
-    here = resources.files("hvisk.report")
-    style, script = ((here / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    return environment.get_template("page.html.jinja"), style, script
 
 
 def _headline(scores: Sequence[tuple[str, metrics.Score]]) -> dict[str, Any] | None:
@@ -202,29 +133,8 @@ def _parity(parity: Mapping[str, Any] | None) -> dict[str, Any] | None:
         {
             "id": difference["id"],
             "distance": difference["distance"],
-            "line": _line("export", *texts[difference["id"]]) if difference["id"] in texts else None,
+            "line": listen.line("export", *texts[difference["id"]]) if difference["id"] in texts else None,
         }
         for difference in differences[:SHOWN_DIFFERENCES]
     ]
     return {"different": len(differences), "shown": shown, "hidden": len(differences) - len(shown)}
-
-
-def _line(name: str, reference: str, hypothesis: str) -> dict[str, Any]:
-    edits = metrics.align(reference, hypothesis)
-    tally = {kind: sum(edit.kind == kind for edit in edits) for kind in ("equal", "substitute", "delete", "insert")}
-    words = tally["equal"] + tally["substitute"] + tally["delete"]
-    errors = tally["substitute"] + tally["delete"] + tally["insert"]
-    return {"name": name, "edits": edits, "tally": tally, "errors": errors, "wer": errors / words if words else None}
-
-
-def _clip(clip: Clip) -> dict[str, Any]:
-    lines = [_line(name, clip.reference, text) for name, text in clip.hypotheses]
-    sound = f"data:{clip.mime};base64,{base64.b64encode(clip.audio).decode()}" if clip.audio else None
-    texts = [clip.id, clip.group, clip.speaker, clip.reference, *(text for _, text in clip.hypotheses)]
-    return {
-        "clip": clip,
-        "lines": lines,
-        "final": lines[-1] if lines else None,
-        "sound": sound,
-        "haystack": "\n".join(texts),
-    }

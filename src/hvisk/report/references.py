@@ -77,6 +77,13 @@ def choose(references: Sequence[Reference], *, scale: str = "", test: str = "") 
     return [r for r in references if scale in ("", r.scale) and test in ("", r.test)]
 
 
+def check_test_set(name: str) -> None:
+    """Raise HviskError for a test set of which no figures are published; "" is none."""
+    known = sorted({reference.test for reference in load()})
+    if name and name not in known:
+        raise HviskError(f"No figures are published for '{name}'. Accepted: {', '.join(known)}.")
+
+
 def test_sets(references: Sequence[Reference], scale: str) -> list[str]:
     """Return the test sets that have figures on this scale, in the file's order."""
     return list(dict.fromkeys(r.test for r in references if r.scale == scale))

@@ -2,7 +2,8 @@
 
 A text is found again by the system's settings without its name, its software with versions, and the clip's samples.
 Corpora that share clips therefore share texts, whatever the clips are called there. A system whose weights cannot be
-known, such as a remote one, is not remembered, nor one that draws lots, nor a clip on which a system failed.
+known, such as a remote one, is not remembered, nor one that draws lots, nor a clip on which a system failed. With each
+text are kept the seconds that it took, on which day and machine: an evaluation out of the cache still knows its speed.
 """
 
 import hashlib
@@ -10,16 +11,28 @@ import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hvisk.errors import HviskError
 
-_TABLE = "CREATE TABLE IF NOT EXISTS texts (key TEXT PRIMARY KEY, text TEXT NOT NULL, seconds REAL NOT NULL)"
+_TABLE = (
+    "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, text TEXT NOT NULL, seconds REAL NOT NULL, "
+    "warm INTEGER NOT NULL, measured TEXT NOT NULL)"
+)
 _IDENTITIES = ("model_sha256", "revision")
 _AT_ONCE = 500  # keys in a query; SQLite's own limit is 999 in old versions
+
+
+class Answer(NamedTuple):
+    """A text and the seconds that it took. warm: not the first of a process; measured: the day and the machine."""
+
+    text: str
+    seconds: float
+    warm: bool
+    measured: str
 
 
 class Cache:
@@ -50,20 +63,24 @@ class Cache:
         """Return what a clip's text is kept under, from its samples."""
         return hashlib.sha256(self.system + np.ascontiguousarray(clip, dtype="<f4").tobytes()).hexdigest()
 
-    def find(self, keys: Sequence[str]) -> dict[str, tuple[str, float]]:
-        """Return text and compute seconds of those keys that are known."""
-        found: dict[str, tuple[str, float]] = {}
+    def find(self, keys: Sequence[str]) -> dict[str, Answer]:
+        """Return what is known of those keys of which anything is."""
+        found: dict[str, Answer] = {}
         for at in range(0, len(keys), _AT_ONCE):
             some = keys[at : at + _AT_ONCE]
             marks = ",".join("?" * len(some))
-            rows = self.database.execute(f"SELECT key, text, seconds FROM texts WHERE key IN ({marks})", some)
-            found.update({key: (text, seconds) for key, text, seconds in rows})
+            rows = self.database.execute(
+                f"SELECT key, text, seconds, warm, measured FROM answers WHERE key IN ({marks})", some
+            )
+            found.update({key: Answer(text, took, bool(warm), day) for key, text, took, warm, day in rows})
         return found
 
-    def keep(self, rows: Iterable[tuple[str, str, float]]) -> None:
-        """Keep (key, text, compute seconds), all or none of them."""
+    def keep(self, rows: Iterable[tuple[str, Answer]]) -> None:
+        """Keep answers under their keys, all or none of them."""
         with self.database:
-            self.database.executemany("INSERT OR REPLACE INTO texts VALUES (?, ?, ?)", rows)
+            self.database.executemany(
+                "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?)", ((key, *answer) for key, answer in rows)
+            )
 
     def close(self) -> None:
         self.database.close()

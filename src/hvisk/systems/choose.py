@@ -7,7 +7,7 @@ from hvisk.errors import ModelError
 from hvisk.systems.system import System, parameters
 
 PREFIXES = {
-    "hf": "hf:ID_OR_DIR, any speech recogniser of Hugging Face's transformers",
+    "hf": "hf:ID_OR_DIR, any speech recogniser of Hugging Face's transformers (#no-lm after it: without its language model)",
     "faster-whisper": "faster-whisper:NAME_OR_DIR",
     "whisper.cpp": "whisper.cpp:NAME_OR_FILE",
     "openai-whisper": "openai-whisper:NAME_OR_FILE",

@@ -59,6 +59,7 @@ def open_directory(
         bytes=size([directory / "model.bin"]),
         software=f"hvisk {hvisk.__version__} ({_source()}), {versions('ctranslate2')}",
         batch_seconds=240.0,
+        about=recogniser.about,
         recognise_long=whole,
     )
 

@@ -36,7 +36,7 @@ class System:
     parameters, bytes: its size, on disk; None where that cannot be known. software: packages and versions.
     batch_seconds: audio between two writes of the predictions, which is what a kill can cost. known: predictions by
     clip id, of a system that is a file and recognises nothing. recognise_long: one recording of any length -> its text,
-    where the system has a way of its own to cut it.
+    where the system has a way of its own to cut it. about: the hvisk.json of a model of ours.
     """
 
     name: str
@@ -48,6 +48,7 @@ class System:
     software: str = ""
     batch_seconds: float = 60.0
     known: dict[str, Prediction] = field(default_factory=dict)
+    about: dict[str, Any] = field(default_factory=dict)
     recognise_long: Callable[[NDArray[np.float32]], str] | None = None
 
 

@@ -1,12 +1,13 @@
 """Any speech recogniser that Hugging Face's transformers carries, decoded by its own pipeline.
 
-Whisper is padded to 30 s, as its makers do; CTC models (wav2vec2 and its kin) are decoded greedily, and by their n-gram
-language model where the repository has one and pyctcdecode is installed. All but Whisper go clip by clip: a padded batch
-would change what many of them hear.
+Whisper is padded to 30 s, as its makers do; CTC models (wav2vec2, Parakeet and their kin) are decoded greedily, or by the
+n-gram language model that their repository has; transducers by their own rules. All but Whisper go clip by clip: a padded
+batch would change what many of them hear.
 """
 
 import contextlib
 import hashlib
+import importlib.util
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,18 +18,21 @@ from numpy.typing import NDArray
 
 from hvisk import files
 from hvisk.audio import SAMPLE_RATE
-from hvisk.errors import ModelError, require
+from hvisk.errors import MissingExtra, ModelError, require
 from hvisk.features import MAX_SECONDS
 from hvisk.systems.system import System, size, versions
 
 WHISPER_BATCH = 8  # clips
+WITHOUT = "#no-lm"
 _PROMPT_TOKENS = 8  # of Whisper's 448 positions, at most: start, language, task, no timestamps, and some air
 
 
 def open_transformers(model: str, name: str, *, language: str = "da", beam_size: int = 1, threads: int = 0) -> System:
     """Open a model: a directory, a training run's, or a Hub id, "owner/name" or "owner/name@revision".
 
-    Raises MissingExtra without torch or transformers, ModelError for what they cannot open as a speech recogniser.
+    A CTC model with an n-gram language model is decoded with it, unless "#no-lm" follows the name. Raises MissingExtra
+    without torch or transformers, and where the language model's packages are missing: greedy decoding is another
+    system. ModelError for what cannot be opened as a speech recogniser.
     """
     for package in ("torch", "transformers"):
         require(package, "train", f"open {name}")
@@ -36,13 +40,15 @@ def open_transformers(model: str, name: str, *, language: str = "da", beam_size:
     from transformers import pipeline
     from transformers.utils import cached_file
 
-    place, _, revision = model.partition("@")
+    place, _, revision = model.removesuffix(WITHOUT).partition("@")
     if not Path(place, "config.json").exists() and Path(place, "model", "config.json").exists():
         place = str(Path(place, "model"))  # a training run
     if threads:
         torch.set_num_threads(threads)
     try:
         with _quiet():
+            if _has_language_model(place, revision or None) and not model.endswith(WITHOUT):
+                _need_decoder(name)
             asr = pipeline(
                 "automatic-speech-recognition",
                 model=place,
@@ -56,8 +62,10 @@ def open_transformers(model: str, name: str, *, language: str = "da", beam_size:
             "Accepted after hf: are a directory with config.json, weights and processor, or a Hub id."
         ) from error
     net = asr.model
+    if model.endswith(WITHOUT) and asr.type == "ctc_with_lm":
+        asr.type = "ctc"
     whisper = net.config.model_type == "whisper"
-    decoding = _decoding(net, language, beam_size) if net.can_generate() else {}
+    decoding = _decoding(net, language, beam_size) if asr.type.startswith("seq2seq") else {}
 
     def recognise(clips: Sequence[NDArray[np.float32]]) -> list[str]:
         texts: list[str] = []
@@ -94,8 +102,30 @@ def open_transformers(model: str, name: str, *, language: str = "da", beam_size:
         },
         parameters=sum(parameter.numel() for parameter in net.parameters()),
         bytes=size(weights),
-        software=versions("transformers", "torch"),
+        software=versions("transformers", "torch", *(("pyctcdecode", "kenlm") if asr.type == "ctc_with_lm" else ())),
+        about=files.read_json(directory / "hvisk.json") if (directory / "hvisk.json").exists() else {},
     )
+
+
+def _has_language_model(place: str, revision: str | None) -> bool:
+    """Whether a repository's processor is one with an n-gram language model, as transformers itself sees it."""
+    from transformers.feature_extraction_utils import FeatureExtractionMixin
+
+    try:
+        settings, _ = FeatureExtractionMixin.get_feature_extractor_dict(place, revision=revision)
+    except OSError:
+        return False  # no settings of that kind: whether it is a speech recogniser at all is seen next
+    return str(settings.get("processor_class") or "").endswith("WithLM")
+
+
+def _need_decoder(name: str) -> None:
+    """Without these transformers would decode greedily, and the figures would be called the same."""
+    missing = [package for package in ("pyctcdecode", "kenlm") if importlib.util.find_spec(package) is None]
+    if missing:
+        raise MissingExtra(
+            f"{name} has a language model, and decoding with it needs {' and '.join(missing)}. Run: pip install "
+            f"{' '.join(missing)}; or evaluate it without its language model, as {name}{WITHOUT}"
+        )
 
 
 def _decoding(net: Any, language: str, beam_size: int) -> dict[str, Any]:

@@ -6,7 +6,7 @@
 Whoever knows the epoch and the number of batches already taken knows everything: resuming reads nothing again.
 """
 
-import json
+import math
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,10 +22,10 @@ from hvisk import audio, features
 from hvisk.corpora.store import Store
 from hvisk.errors import CorpusError, RecipeError
 from hvisk.tokens import Tokens
-from hvisk.train import views
+from hvisk.train import augment, views
 from hvisk.train.plan import Learnable, View, Window, plan
 from hvisk.train.recipe import Recipe
-from hvisk.train.views import MAX_LABELS, Example, Voice
+from hvisk.train.views import MAX_LABELS, Clips, Example, Voice
 
 IGNORED = -100  # the label that torch's cross entropy leaves out
 LETTERS = " abcdefghijklmnopqrstuvwxyzæøåäöüéß"  # of the auxiliary CTC loss; 0 is its blank
@@ -33,10 +33,15 @@ LETTERS = " abcdefghijklmnopqrstuvwxyzæøåäöüéß"  # of the auxiliary CTC 
 
 @dataclass(frozen=True)
 class Position:
-    """How far training has come in the data: batches taken of an epoch, by each of the run's processes."""
+    """How far training has come in the data: batches taken of an epoch, by each of the run's processes.
+
+    Of a stream: batches of a chunk, and how many files, and row groups of those at hand, lie before the chunk.
+    """
 
     epoch: int = 0
     batch: int = 0
+    files: int = 0
+    groups: int = 0
 
 
 @dataclass(frozen=True)
@@ -44,9 +49,10 @@ class Batch:
     """B clips padded with silence to the same frames.
 
     waveforms: (B, frames * HOP) float32. spans: (B, 2) int64, the first sample of each window's sound in its row, and its
-    end. inputs, labels: (B, L) int64, labels shifted one to the left and IGNORED in the prompt and after <|endoftext|>.
-    letters: (B, C) int64 for the CTC loss, 0 after the end. views: one a row. broken: what is wrong with the clips that are
-    damaged and left out. seconds: of audio, padding left out. after: the position once this batch is taken.
+    end. speeds: (B,) float32, how fast it is to be played (`augment.speeds`), as the labels' times have it. inputs, labels:
+    (B, L) int64, labels shifted one to the left and IGNORED in the prompt and after <|endoftext|>. letters: (B, C) int64
+    for the CTC loss, 0 after the end. views: one a row. broken: what is wrong with the clips that are damaged and left out.
+    seconds: of audio, padding left out. after: the position once this batch is taken.
     """
 
     waveforms: Tensor
@@ -55,6 +61,7 @@ class Batch:
     labels: Tensor
     letters: Tensor
     letter_counts: Tensor
+    speeds: Tensor
     views: tuple[View, ...]
     broken: tuple[str, ...]
     seconds: float
@@ -76,9 +83,9 @@ def open_corpora(recipe: Recipe) -> tuple[list[Store], Store]:
     return stores, validation
 
 
-def languages(store: Store, recipe: Recipe) -> list[str]:
+def languages(store: Clips, recipe: Recipe) -> list[str]:
     """The language of each clip: its own, as its metadata says, else the recipe's."""
-    return [str(json.loads(meta).get("language") or recipe.language) for meta in store.table["meta"].to_pylist()]
+    return [language or recipe.language for language in store.languages]
 
 
 @dataclass(frozen=True)
@@ -89,12 +96,23 @@ class Selection:
     left_out: dict[str, list[str]]
 
 
-def select(stores: Sequence[Store], tokens: Tokens, recipe: Recipe) -> Selection:
+def select(stores: Sequence[Clips], tokens: Tokens, recipe: Recipe) -> Selection:
     """Leave out, before training begins, the clips that would stop it in the middle of the night.
 
     They are those whose text does not fit into Whisper's decoder, and those in a language that the vocabulary lacks.
     RecipeError when none is left, ModelError when the recipe's own language is unknown.
     """
+    chosen = choose(stores, tokens, recipe)
+    if not any(map(len, chosen.clips)):
+        reasons = "; ".join(f"{reason}: {len(ids)} clips" for reason, ids in chosen.left_out.items())
+        raise RecipeError(
+            f"No clip in {', '.join(recipe.train)} can be learnt ({reasons}). Name another corpus or base."
+        )
+    return chosen
+
+
+def choose(stores: Sequence[Clips], tokens: Tokens, recipe: Recipe) -> Selection:
+    """As `select`, and content with nothing: of a stream's chunk that may be so."""
     room = MAX_LABELS + 1 - len(tokens.labels("", recipe.language))
     known = set(tokens.languages())
     clips: list[NDArray[np.int64]] = []
@@ -110,15 +128,10 @@ def select(stores: Sequence[Store], tokens: Tokens, recipe: Recipe) -> Selection
             else:
                 kept.append(index)
         clips.append(np.array(kept, dtype=np.int64))
-    if not any(map(len, clips)):
-        reasons = "; ".join(f"{reason}: {len(ids)} clips" for reason, ids in left_out.items())
-        raise RecipeError(
-            f"No clip in {', '.join(recipe.train)} can be learnt ({reasons}). Name another corpus or base."
-        )
     return Selection(clips, left_out)
 
 
-def learnable(stores: Sequence[Store], selection: Selection, recipe: Recipe) -> list[Learnable]:
+def learnable(stores: Sequence[Clips], selection: Selection, recipe: Recipe) -> list[Learnable]:
     """Return what the plan needs to know of the selected clips, one entry a store.
 
     Somebody who speaks two languages counts as two speakers: a window has one language.
@@ -180,18 +193,22 @@ def _places(
 
 
 def load(
-    stores: Sequence[Store],
+    stores: Sequence[Clips],
     selection: Selection,
     tokens: Tokens,
     recipe: Recipe,
     windows: Sequence[Window],
     place: Position,
     after: Position,
+    left_out: tuple[str, ...] = (),
 ) -> Batch:
-    """Load one batch. What is random in it follows from the recipe's seed and the batch's place alone."""
+    """Load one batch. What is random in it follows from the recipe's seed and the batch's place alone.
+
+    left_out: what the batch's `broken` is to name besides its own damaged clips.
+    """
     rng = np.random.default_rng([recipe.seed, place.epoch, place.batch, 1])
     said: list[Voice] = []
-    broken: list[str] = []
+    broken = list(left_out)
     for window in windows:
         try:
             said.append(views.voice(window, stores, selection.clips, recipe.language, rng))
@@ -199,7 +216,9 @@ def load(
             broken.append(str(error))
     if not said:
         said = [Voice(np.zeros(audio.SAMPLE_RATE, dtype=np.float32), (), "silence", "", False)]
-    frames = features.frames_for(max(len(v.wave) for v in said), margin=int(rng.integers(0, recipe.margin + 1)))
+    speeds = augment.speeds(rng, [len(v.wave) for v in said], recipe.speed)
+    taken = [max(len(v.wave), math.ceil(len(v.wave) / speed)) for v, speed in zip(said, speeds, strict=True)]
+    frames = features.frames_for(max(taken), margin=int(rng.integers(0, recipe.margin + 1)))
     if any(v.view == "padded" for v in said):
         frames = features.MAX_FRAMES
     waveforms = np.zeros((len(said), frames * features.HOP), dtype=np.float32)
@@ -207,11 +226,11 @@ def load(
     examples: list[Example] = []
     for i, v in enumerate(said):
         # Silence before a clip too: recordings are cut with some, and a model that never heard it stumbles at every start.
-        room = min(waveforms.shape[1] - len(v.wave), recipe.margin * features.HOP)
+        room = min(waveforms.shape[1] - taken[i], recipe.margin * features.HOP)
         lead = int(rng.integers(0, room + 1))
         waveforms[i, lead : lead + len(v.wave)] = v.wave
         spans[i] = lead, lead + len(v.wave)
-        examples.append(views.example(v, lead, tokens, recipe.language, recipe.bpe_dropout, rng))
+        examples.append(views.example(v, lead, tokens, recipe.language, recipe.bpe_dropout, rng, float(speeds[i])))
     inputs, labels = label_arrays([e.sequence for e in examples], [e.prompt for e in examples], tokens.eot)
     letters = [[LETTERS.index(c) + 1 for c in e.text.lower() if c in LETTERS] for e in examples]
     letter_rows = np.zeros((len(letters), max(1, *map(len, letters))), dtype=np.int64)
@@ -224,6 +243,7 @@ def load(
         labels=torch.from_numpy(labels),
         letters=torch.from_numpy(letter_rows),
         letter_counts=torch.tensor([len(line) for line in letters]),
+        speeds=torch.from_numpy(speeds),
         views=tuple(e.view for e in examples),
         broken=tuple(broken),
         seconds=sum(len(v.wave) for v in said) / audio.SAMPLE_RATE,

@@ -1,19 +1,13 @@
 """The training loop: a story from top to bottom.
 
-    open the corpora -> the model -> (resume) -> measure before step 1 -> step, step, ... evaluate, save -> finish
+    open the corpora -> the model -> (resume) -> measure before step 1 -> step, step, ... measure, save -> finish
 
 A run directory tells all: recipe.json, log.jsonl (one line a measurement), predictions/, checkpoints/, and in the end
 model/, which is the best checkpoint by CER on the validation clips.
 """
 
 import contextlib
-import dataclasses
-import json
-import shutil
-import signal
-import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,23 +17,23 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from rich.console import Console
 
-from hvisk import __version__, files, metrics
-from hvisk.corpora.store import Store
+from hvisk import metrics
 from hvisk.errors import HviskError, RecipeError
-from hvisk.train import augment, batches, checkpoint, precision, processes
+from hvisk.train import augment, batches, checkpoint, precision, processes, remote, trackers, watch, waves
 from hvisk.train import model as whisper
+from hvisk.train import run as runs
+from hvisk.train.average import Average
 from hvisk.train.batches import Batch
+from hvisk.train.budget import learning_rate, share_used
 from hvisk.train.checkpoint import State
-from hvisk.train.model import Whisper
-from hvisk.train.processes import ALONE, Crew
+from hvisk.train.log import Log
+from hvisk.train.processes import Crew
 from hvisk.train.progress import Progress
 from hvisk.train.recipe import Recipe
+from hvisk.train.session import Session, Work, interruptible
 
 NON_FINITE_IN_A_ROW = 20  # after so many skipped steps the run is beyond repair by itself
-
-# What may differ between two calls of one run: where things lie, and what leaves the weights as they are. The corpora's
-# fingerprints are compared instead of their paths.
-FREE = ("out", "train", "validation", "keep_checkpoints", "loader_threads")
+BROKEN_TOLD = 5  # damaged clips that are named; the others are counted
 
 
 @dataclass(frozen=True)
@@ -51,36 +45,50 @@ class Outcome:
     before: metrics.Score
     after: metrics.Score
     finished: bool  # False when it was interrupted and waits to be resumed
+    leads: bool = True  # False in the further processes, which have nothing to say
 
 
-def train(recipe: Recipe, console: Console) -> Outcome:
+def train(recipe: Recipe, console: Console, session: Session | None = None) -> Outcome:
     """Train as the recipe says, resuming what an earlier call with the same recipe left; talk goes to `console`.
 
     Raises RecipeError when the run directory belongs to another recipe, CorpusError and ModelError for missing parts.
     """
+    session = session or Session()
+    if not processes.launched():
+        begin(recipe, console, session)
+        with processes.crew(recipe) as crew:
+            return follow(recipe, console, crew, session)
+    with processes.crew(recipe) as crew:
+        if crew.leads:
+            begin(recipe, console, session)
+        crew.total(0)  # the others wait for it
+        return follow(recipe, console if crew.leads else Console(quiet=True), crew, session)
+
+
+def begin(recipe: Recipe, console: Console, session: Session) -> None:
+    """Make the run directory ready: fetch what another machine pushed, refuse what is another run's."""
     run = Path(recipe.out)
     stores, validation = batches.open_corpora(recipe)
-    claim(run, recipe, stores, validation)
+    trackers.check(recipe)
+    if recipe.push_to:
+        remote.prepare(recipe.push_to, run, console)
+    if session.resume and not checkpoint.found(run):
+        raise RecipeError(f"There is no checkpoint in {run}, so nothing to resume. Begin without --resume.")
+    for change in runs.claim(run, recipe, stores, validation):
+        console.print(f"{change}: the learning rate follows the share of the new budget.", markup=False)
     checkpoint.sweep(run)
-    with processes.crew(recipe) as crew:
-        return follow(recipe, console, crew)
 
 
-def follow(recipe: Recipe, console: Console, crew: Crew) -> Outcome:
+def follow(recipe: Recipe, console: Console, crew: Crew, session: Session) -> Outcome:
     """Train as one process of `crew`: all compute the same, the first one talks and writes."""
     run = Path(recipe.out)
     stores, validation = batches.open_corpora(recipe)
+    corpora = watch.open_watched(recipe, stores, validation)
     chosen = precision.choose(recipe.precision)
     AcceleratorState._reset_state()  # it remembers the format of an earlier run in this process and insists on it
     accelerator = Accelerator(
         mixed_precision="no" if chosen.dtype == "fp32" else chosen.dtype, cpu=chosen.device == "cpu"
     )
-    if accelerator.num_processes > 1:
-        raise HviskError("Training runs on one device. Start it without accelerate launch or torchrun.")
-    if crew.size > 1 and chosen.device != "cpu":
-        raise RecipeError(
-            f"processes = {crew.size} is for CPUs; this machine trains on {chosen.device}. Set processes=1."
-        )
     resumed = checkpoint.found(run)
     if resumed:
         dropout = {"dropout": recipe.dropout, "activation_dropout": recipe.activation_dropout}
@@ -93,42 +101,65 @@ def follow(recipe: Recipe, console: Console, crew: Crew) -> Outcome:
         model.net.set_attn_implementation("eager")
     model.net.to(accelerator.device)
     model.letters.to(accelerator.device)
-    parameters = [p for p in model.net.parameters() if p.requires_grad] + list(model.letters.parameters())
+    learnt = [p for p in model.net.parameters() if p.requires_grad]
+    parameters = [*learnt, *model.letters.parameters()]
+    average = Average(learnt, recipe.ema) if recipe.ema else None
     optimizer = accelerator.prepare_optimizer(
-        torch.optim.AdamW(parameters, lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=recipe.weight_decay)
+        torch.optim.AdamW(
+            parameters,
+            lr=recipe.learning_rate,
+            betas=(0.9, 0.98),
+            weight_decay=recipe.weight_decay,
+            fused=chosen.device == "cuda" or None,
+        )
     )
-    state = checkpoint.restore(resumed[-1], model, optimizer, accelerator.scaler) if resumed else State()
-    about = describe(recipe, stores, model)
-    clips = validation.sample(recipe.validation_clips)
+    state = checkpoint.restore(resumed[-1], model, optimizer, accelerator.scaler, average) if resumed else State()
+    about = runs.describe(recipe, stores, model)
     selection = batches.select(stores, model.tokens, recipe)
+    seconds = sum(float(s.seconds[i].sum()) for s, i in zip(stores, selection.clips, strict=True))
+    recordings = waves.read_recordings(Path(recipe.noise_folder)) if recipe.recording_share else None
 
-    hours = sum(float(s.seconds[i].sum()) for s, i in zip(stores, selection.clips, strict=True)) / 3600
+    several = f", in {crew.size} processes" if crew.size > 1 else ""
     console.print(
-        f"[bold]{run}[/]: {about['parameters'] / 1e6:.1f} M parameters, {hours:.2f} h of speech, "
-        f"{chosen.device} in {chosen.dtype} ({chosen.why})"
+        f"[bold]{run}[/]: {about['parameters'] / 1e6:.1f} M parameters, {seconds / 3600:.2f} h of speech, "
+        f"{chosen.device} in {chosen.dtype} ({chosen.why}){several}"
     )
     for reason, ids in selection.left_out.items():
         console.print(f"{len(ids)} clips are left out: {reason} (the first: {ids[0]})", markup=False)
     log = Log(run / "log.jsonl")
+    worn = average.worn if average else contextlib.nullcontext
     if resumed:
         console.print(f"Resuming at step {state.step}, {state.seconds / 60:.1f} minutes in.")
         if crew.leads:
             log.cut(state.step)
+        lines = log.lines()
         before = log.first_score()
+        corpora = watch.as_before(corpora, lines[0])
+        session.took("measurement", lines[0].get("measuring", 0.0))
     else:
-        before = evaluate(model, validation, clips, recipe, run, state, console, crew)
+        look = watch.look(model, corpora, run, state, console, crew, recipe.validation_seconds)
+        before, corpora = look.score, look.corpora
+        session.took("measurement", look.seconds)
         if crew.leads:
-            log.write(state, before, loss=None)
+            log.write(state, before, None, look.further, look.seconds)
+
+    def used() -> float:
+        return share_used(recipe, state, seconds)
 
     failures = 0
     losses: list[torch.Tensor] = []
-    stream = batches.stream(stores, selection, model.tokens, recipe, state.position, crew.rank)
+    stops = False
+    stream = batches.stream(stores, selection, model.tokens, recipe, state.position, crew.rank, crew.size)
     with (
-        Progress(state, share_used(recipe, state), console) as progress,
+        remote.pushing(recipe.push_to if crew.leads else "", run, console, session) as push,
+        trackers.tracking(recipe, crew.leads) as track,
         interruptible() as interrupted,
+        Progress(state, used(), console) as progress,
         contextlib.closing(stream),
     ):
-        while share_used(recipe, state) < 1:
+        if crew.leads and not resumed:
+            track(log.lines()[0])
+        while used() < 1 and not stops:
             began = time.perf_counter()
             batch = next(stream)
             if state.step == 0:  # what the model is fed, for a person to see: one start token, and the end is there
@@ -139,10 +170,14 @@ def follow(recipe: Recipe, console: Console, crew: Crew) -> Outcome:
             torch.manual_seed(recipe.seed * 1_000_003 + state.step + 999_999_937 * crew.rank)
             model.net.train()
             for group in optimizer.param_groups:
-                group["lr"] = learning_rate(recipe, share_used(recipe, state))
+                group["lr"] = learning_rate(recipe, used())
+            tokens, clips = crew.total(float((batch.labels != batches.IGNORED).sum()), len(batch.waveforms))
             device_batch = move(batch, accelerator.device)
+            sound = augment.augment_waveforms(
+                device_batch.waveforms, device_batch.spans, recipe, recordings, device_batch.speeds
+            )
             mel = augment.mask(
-                augment.warp(whisper.log_mel(device_batch.waveforms, model.mels), recipe.warp),
+                augment.warp(whisper.log_mel(sound, model.mels), recipe.warp),
                 time_masks=recipe.time_masks,
                 time_width=recipe.time_mask_frames,
                 frequency_masks=recipe.frequency_masks,
@@ -150,11 +185,16 @@ def follow(recipe: Recipe, console: Console, crew: Crew) -> Outcome:
             )
             with accelerator.autocast():
                 total, plain = whisper.loss(
-                    model, mel, device_batch, label_smoothing=recipe.label_smoothing, ctc_weight=recipe.ctc_weight
+                    model,
+                    mel,
+                    device_batch,
+                    label_smoothing=recipe.label_smoothing,
+                    ctc_weight=recipe.ctc_weight,
+                    joint=(tokens, clips),
                 )
             accelerator.backward(total)
             plain = plain.detach()
-            crew.average([plain, *(p.grad for p in parameters if p.grad is not None)])
+            crew.add([plain, *(p.grad for p in parameters if p.grad is not None)])
             finite = bool(torch.isfinite(plain))
             if finite:
                 norm = accelerator.clip_grad_norm_(parameters, recipe.clip_norm)
@@ -163,12 +203,18 @@ def follow(recipe: Recipe, console: Console, crew: Crew) -> Outcome:
             if finite:
                 optimizer.step()
                 losses.append(plain)
+                if average:
+                    average.update(state.step)
             optimizer.zero_grad(set_to_none=True)
             failures = 0 if finite else failures + 1
             if failures >= NON_FINITE_IN_A_ROW:
                 raise HviskError(beyond_repair(recipe, state, failures))
             # By the first process's clock, so that all see the same share of the budget used.
-            took, heard = crew.total((time.perf_counter() - began) * crew.leads, batch.seconds)
+            took, heard, broken = crew.total(
+                (time.perf_counter() - began) * crew.leads, batch.seconds, len(batch.broken)
+            )
+            for damage in batch.broken[: max(0, BROKEN_TOLD - state.broken)]:
+                console.print(f"left out: {damage}", markup=False)
             state = replace(
                 state,
                 step=state.step + 1,
@@ -176,132 +222,56 @@ def follow(recipe: Recipe, console: Console, crew: Crew) -> Outcome:
                 seconds=state.seconds + took,
                 audio_seconds=state.audio_seconds + heard,
                 skipped=state.skipped + (not finite),
+                broken=state.broken + round(broken),
             )
-            progress.step(state, share_used(recipe, state), losses)
+            session.took("step", took)
+            progress.step(state, used(), losses)
             # ------------------------------------------------------------------ end of the step
 
-            done = share_used(recipe, state) >= 1
+            done = used() >= 1
             score: metrics.Score | None = None
             if state.step % recipe.evaluate_every == 0 or done:
-                score = evaluate(model, validation, clips, recipe, run, state, console, crew)
+                with worn():
+                    look = watch.look(model, corpora, run, state, console, crew)
+                score = look.score
+                session.took("measurement", look.seconds)
                 if crew.leads:
-                    log.write(state, score, loss=mean(losses))
+                    track(log.write(state, score, mean(losses), look.further, look.seconds))
                 losses.clear()
                 if score.cer is not None and (state.best_cer is None or score.cer <= state.best_cer):
                     state = replace(state, best_cer=score.cer, best_step=state.step)
             new_best = state.best_step == state.step
-            stops = crew.total(interrupted.is_set())[0] > 0
+            stops = not done and crew.total(interrupted.is_set() or session.ends_before(*further(recipe, state)))[0] > 0
             if crew.leads and (state.step % recipe.checkpoint_every == 0 or done or new_best or stops):
                 scored = {**about, "step": state.step, "validation": score.to_dict() if score else None}
-                checkpoint.save(run, model, state, optimizer, accelerator.scaler, scored, keep=recipe.keep_checkpoints)
-            if stops:
-                break
+                with session.timed("checkpoint"):
+                    checkpoint.save(
+                        run,
+                        model,
+                        state,
+                        optimizer,
+                        accelerator.scaler,
+                        scored,
+                        keep=recipe.keep_checkpoints,
+                        average=average,
+                    )
+                push(state)
 
-    finished = share_used(recipe, state) >= 1
-    if not crew.leads:
-        return Outcome(run, state, before, before, finished)
-    if not finished:
-        console.print(f"Stopped at step {state.step}; saved. The same command goes on from here.")
-        return Outcome(checkpoint.found(run)[-1], state, before, log.last_score(), finished=False)
-    best = f"{state.best_step if state.best_step is not None else state.step:06d}"
-    publish(run / "checkpoints" / best, run / "model")
-    return Outcome(run / "model", state, before, log.score_at(int(best)), finished=True)
-
-
-def claim(run: Path, recipe: Recipe, stores: list[Store], validation: Store) -> None:
-    """Write recipe.json with the corpora's fingerprints, or refuse a directory where another recipe or other data began."""
-    resolved: dict[str, Any] = {
-        "recipe": dataclasses.asdict(recipe) | {"train": list(recipe.train)},
-        "corpora": {s.path.as_posix(): s.fingerprint for s in [*stores, validation]},
-        "hvisk": __version__,
-    }
-    path = run / "recipe.json"
-    if path.exists() and (run / "log.jsonl").exists():  # before its first measurement a run has nothing to lose
-        earlier = files.read_json(path)
-        now = {k: v for k, v in resolved["recipe"].items() if k not in FREE}
-        other = [
-            f"{k} = {earlier['recipe'].get(k)!r}, now {v!r}" for k, v in now.items() if earlier["recipe"].get(k) != v
-        ]
-        if list(earlier["corpora"].values()) != list(resolved["corpora"].values()):
-            other.append("other corpora (their fingerprints differ)")
-        if other:
-            raise RecipeError(f"{run} holds another run: {'; '.join(other)}. Choose another out=, or delete it.")
-    files.write_json(path, resolved)
+        if not crew.leads:
+            return Outcome(run, state, before, before, not stops, leads=False)
+        if stops:
+            why = "" if interrupted.is_set() else ", before the session's deadline"
+            console.print(f"Stopped at step {state.step}{why}; saved. The same command goes on from here.")
+            return Outcome(checkpoint.found(run)[-1], state, before, log.last_score(), finished=False)
+        best = state.best_step if state.best_step is not None else state.step
+        runs.publish(run / "checkpoints" / f"{best:06d}", run / "model")
+        return Outcome(run / "model", state, before, log.score_at(best), finished=True)
 
 
-def describe(recipe: Recipe, stores: list[Store], model: Whisper) -> dict[str, Any]:
-    """What goes into hvisk.json beside the weights.
-
-    base_corpora: what the base had learnt from; its licences hold for what is made of it too.
-    """
-    own = [
-        {k: s.manifest[k] for k in ("name", "licence", "clips", "seconds", "speakers", "fingerprint")} for s in stores
-    ]
-    fingerprints = {corpus["fingerprint"] for corpus in own}
-    return {
-        "hvisk": __version__,
-        "language": recipe.language,
-        "base": recipe.base,
-        "parameters": sum(p.numel() for p in model.net.parameters()),
-        "recipe": dataclasses.asdict(recipe) | {"train": list(recipe.train)},
-        "corpora": own,
-        # A resumed model says that it has learnt from the run's own corpora already.
-        "base_corpora": [corpus for corpus in model.corpora if corpus.get("fingerprint") not in fingerprints],
-    }
-
-
-def share_used(recipe: Recipe, state: State) -> float:
-    """The larger share of the budget, steps or minutes, that is used: 0 at the start, at least 1 at the end."""
-    steps = state.step / recipe.steps if recipe.steps else 0.0
-    return max(steps, state.seconds / (60 * recipe.minutes) if recipe.minutes else 0.0)
-
-
-def learning_rate(recipe: Recipe, share: float) -> float:
-    """Linear warm-up over the first `warmup` of the budget, then linear decay to zero at its end."""
-    if share < recipe.warmup:
-        return recipe.learning_rate * min(1.0, max(share, 1e-3) / recipe.warmup)
-    return recipe.learning_rate * max(0.0, 1 - share) / (1 - recipe.warmup)
-
-
-def evaluate(
-    model: Whisper,
-    validation: Store,
-    clips: list[int],
-    recipe: Recipe,
-    run: Path,
-    state: State,
-    console: Console,
-    crew: Crew = ALONE,
-) -> metrics.Score:
-    """Decode the validation clips for real, each in its language; keep the raw predictions, print score and a sample."""
-    spoken = batches.languages(validation, recipe)
-    mine = clips[crew.rank :: crew.size]
-    found = whisper.transcribe(model, [validation.audio(i) for i in mine], language=[spoken[i] for i in mine])
-    texts = crew.gather([model.tokens.decode(ids) for ids in found])
-    lines = [
-        {
-            "id": validation.ids[i],
-            "speaker": validation.speakers[i],
-            "reference": validation.texts[i],
-            "hypothesis": text,
-        }
-        for i, text in zip(clips, texts, strict=True)
-    ]
-    if crew.leads:
-        files.write_text(
-            run / "predictions" / f"{state.step:06d}.jsonl",
-            "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines),
-        )
-    counts = [metrics.count(line["reference"], line["hypothesis"]) for line in lines]
-    score = metrics.score(counts, [line["speaker"] for line in lines])
-    sample = lines[(state.step // recipe.evaluate_every) % len(lines)]
-    console.print(
-        f"step {state.step:>6}  validation WER {percent(score.wer)}  CER {percent(score.cer)}\n"
-        f"    said   {sample['reference']}\n    heard  {sample['hypothesis'] or '(nothing)'}",
-        highlight=False,
-        markup=False,
-    )
-    return score
+def further(recipe: Recipe, state: State) -> list[Work]:
+    """What one step more would bring: itself, perhaps a measurement, and a checkpoint that is pushed."""
+    measured: list[Work] = ["measurement"] if (state.step + 1) % recipe.evaluate_every == 0 else []
+    return ["step", *measured, "checkpoint", "push"]
 
 
 def beyond_repair(recipe: Recipe, state: State, failures: int) -> str:
@@ -314,14 +284,6 @@ def beyond_repair(recipe: Recipe, state: State, failures: int) -> str:
     )
 
 
-def publish(best: Path, model: Path) -> None:
-    """Copy the best checkpoint, without the training state, to its final place."""
-    with files.atomic_directory(model) as temporary:
-        for file in best.iterdir():
-            if file.name != "state.pt":
-                shutil.copyfile(file, temporary / file.name)
-
-
 def move(batch: Batch, device: torch.device) -> Batch:
     """The same batch with its tensors on `device`."""
     tensors: dict[str, Any] = {k: v.to(device) for k, v in vars(batch).items() if isinstance(v, torch.Tensor)}
@@ -330,73 +292,3 @@ def move(batch: Batch, device: torch.device) -> Batch:
 
 def mean(losses: list[torch.Tensor]) -> float | None:
     return float(torch.stack(losses).mean()) if losses else None
-
-
-def percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.1f} %"
-
-
-@contextlib.contextmanager
-def interruptible() -> Iterator[threading.Event]:
-    """Turn SIGTERM and the first Ctrl-C into an event, so that the step in hand ends and a checkpoint is written."""
-    event = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield event  # signals reach the main thread only
-        return
-
-    def stop(number: int, frame: object) -> None:
-        event.set()
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # a second Ctrl-C ends at once
-
-    previous = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield event
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
-@dataclass(frozen=True)
-class Log:
-    """log.jsonl: one line a measurement."""
-
-    path: Path
-
-    def write(self, state: State, score: metrics.Score, loss: float | None) -> None:
-        line = {
-            "step": state.step,
-            "minutes": round(state.seconds / 60, 4),
-            "audio_seconds": round(state.audio_seconds, 1),
-            "loss": loss,
-            "skipped": state.skipped,
-            "score": score.to_dict(),
-        }
-        self._replace([*self.lines(), line] if state.step else [line])
-
-    def lines(self) -> list[dict[str, Any]]:
-        text = self.path.read_text(encoding="utf-8")
-        return [json.loads(line) for line in text.splitlines()]
-
-    def cut(self, step: int) -> None:
-        """Drop what was measured after the checkpoint that is being resumed; it will be measured again."""
-        self._replace([line for line in self.lines() if line["step"] <= step])
-
-    def first_score(self) -> metrics.Score:
-        return _score(self.lines()[0])
-
-    def last_score(self) -> metrics.Score:
-        return _score(self.lines()[-1])
-
-    def score_at(self, step: int) -> metrics.Score:
-        return _score(next(line for line in reversed(self.lines()) if line["step"] == step))
-
-    def _replace(self, lines: list[dict[str, Any]]) -> None:
-        # The whole file each time: a line that a kill cut in half would make the run unresumable.
-        files.write_text(self.path, "".join(json.dumps(line) + "\n" for line in lines))
-
-
-def _score(line: dict[str, Any]) -> metrics.Score:
-    fields = dict(line["score"])
-    for key in ("wer_interval", "cer_interval"):
-        fields[key] = tuple(fields[key]) if fields[key] else None
-    return metrics.Score(**fields)

@@ -34,8 +34,9 @@ from hvisk import features, files, models
 from hvisk.errors import ModelError
 from hvisk.tokens import Tokens
 from hvisk.train import mel as torch_mel
-from hvisk.train.batches import IGNORED, LETTERS, MAX_LABELS, Batch
+from hvisk.train.batches import IGNORED, LETTERS, Batch
 from hvisk.train.recipe import Recipe
+from hvisk.train.views import MAX_LABELS
 
 # A second of speech holds about 15 letters and 5 words; a decoder that writes more than this is looping.
 MAX_TOKENS_PER_SECOND = 25
@@ -156,23 +157,38 @@ def encode(net: Any, mel: Tensor) -> Tensor:
 
 
 def loss(
-    model: Whisper, mel: Tensor, batch: Batch, *, label_smoothing: float, ctc_weight: float
+    model: Whisper,
+    mel: Tensor,
+    batch: Batch,
+    *,
+    label_smoothing: float,
+    ctc_weight: float,
+    joint: tuple[float, float] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Return (the loss to descend, the plain cross entropy a token, without gradient), both scalars, float32."""
+    """Return (the loss to descend, the plain cross entropy a token, without gradient), both scalars, float32.
+
+    The cross entropy is a mean over label tokens, the CTC loss one over clips. joint: the label tokens and clips of the
+    whole step, where `batch` is one process's share of it: the processes' losses then add up to the loss of the whole,
+    and their gradients to its gradient, however unequal the shares are.
+    """
     hidden = encode(model.net, mel)
     decoded = model.net.model.decoder(input_ids=batch.inputs, encoder_hidden_states=hidden).last_hidden_state
     learnt = batch.labels != IGNORED
     logits = model.net.proj_out(decoded[learnt]).float()
     labels = batch.labels[learnt]
-    total = F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+    tokens, clips = joint or (len(labels), len(mel))
+    total = F.cross_entropy(logits, labels, label_smoothing=label_smoothing, reduction="sum") / tokens
     with torch.no_grad():
-        plain = total.detach() if not label_smoothing else F.cross_entropy(logits, labels)
+        plain = total.detach() if not label_smoothing else F.cross_entropy(logits, labels, reduction="sum") / tokens
     if ctc_weight:
         log_probabilities = model.letters(hidden).float().log_softmax(-1).transpose(0, 1)
         lengths = torch.full((len(mel),), hidden.shape[1], dtype=torch.long, device=mel.device)
         # zero_infinity: a clip with more letters than encoder frames has no CTC path; it still learns by the decoder
-        aligned = F.ctc_loss(log_probabilities, batch.letters, lengths, batch.letter_counts, zero_infinity=True)
-        total = (1 - ctc_weight) * total + ctc_weight * aligned
+        aligned = F.ctc_loss(
+            log_probabilities, batch.letters, lengths, batch.letter_counts, reduction="none", zero_infinity=True
+        )
+        per_letter = aligned / batch.letter_counts.clamp(min=1)  # as torch's own mean over a batch has it
+        total = (1 - ctc_weight) * total + ctc_weight * per_letter.sum() / clips
     return total, plain
 
 

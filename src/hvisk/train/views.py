@@ -5,14 +5,14 @@ Window -> voice (its clips at their places, or no speech) -> Example (sequence w
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hvisk.audio import SAMPLE_RATE
-from hvisk.corpora.store import Store
 from hvisk.degrade import noise
-from hvisk.tokens import TICKS_PER_SECOND, Tokens
+from hvisk.tokens import MAX_TICK, TICKS_PER_SECOND, Tokens
 from hvisk.train.plan import View, Window
 
 MAX_LABELS = 448  # positions of Whisper's decoder
@@ -22,6 +22,22 @@ NOISE_LEVELS = (-80.0, -30.0)  # dB of full scale, RMS, of windows without speec
 SILENT = 0.2  # share of windows without speech that are digital silence
 
 Audio = NDArray[np.float32]
+
+
+class Clips(Protocol):
+    """What training needs of a corpus: a Store, or a stream's chunk. The sequences are of one length, one entry a clip."""
+
+    @property
+    def ids(self) -> list[str]: ...
+    @property
+    def texts(self) -> list[str]: ...
+    @property
+    def speakers(self) -> list[str]: ...
+    @property
+    def languages(self) -> list[str]: ...
+    @property
+    def seconds(self) -> NDArray[np.float64]: ...
+    def audio(self, index: int) -> Audio: ...
 
 
 @dataclass(frozen=True)
@@ -60,7 +76,7 @@ class Example:
 
 def voice(
     window: Window,
-    stores: Sequence[Store],
+    stores: Sequence[Clips],
     indices: Sequence[NDArray[np.int64]],
     language: str,
     rng: np.random.Generator,
@@ -77,7 +93,7 @@ def voice(
         store, index = stores[s], int(indices[s][i])
         first = round(start * SAMPLE_RATE)
         waves.append(store.audio(index))
-        spoken = str(store.meta(index).get("language") or language)
+        spoken = store.languages[index] or language
         pieces.append(Piece(store.texts[index], spoken, first, first + len(waves[-1])))
     wave = waves[0]
     if len(waves) > 1:
@@ -91,11 +107,19 @@ def voice(
     return Voice(wave, tuple(pieces), window.view, previous, window.timed)
 
 
-def example(said: Voice, lead: int, tokens: Tokens, language: str, dropout: float, rng: np.random.Generator) -> Example:
+def example(
+    said: Voice,
+    lead: int,
+    tokens: Tokens,
+    language: str,
+    dropout: float,
+    rng: np.random.Generator,
+    speed: float = 1.0,
+) -> Example:
     """Return the labels of a window that begins `lead` samples into its row.
 
-    dropout: share of the BPE's merges that are left out (Provilkov et al. 2020, arXiv 1910.13267). The language of the
-    prompt is the first clip's, or `language` where nobody speaks.
+    speed: how fast it will be played, which its times follow. dropout: share of the BPE's merges that are left out
+    (Provilkov et al. 2020, arXiv 1910.13267). The prompt's language is the first clip's, or `language` where nobody speaks.
     """
     spoken = said.pieces[0].language if said.pieces else language
     prompt = tokens.prompt(spoken, timestamps=said.timed)
@@ -105,16 +129,21 @@ def example(said: Voice, lead: int, tokens: Tokens, language: str, dropout: floa
         ids = tokens.encode(piece.text, dropout, rng, inside=bool(body) and not said.timed)
         if said.timed and ids:
             first, last = edges(said.wave[piece.start : piece.end])
-            start, end = (round((lead + piece.start + at) / SAMPLE_RATE * TICKS_PER_SECOND) for at in (first, last))
+            start, end = (_tick(lead + (piece.start + at) / speed) for at in (first, last))
+            start = min(start, MAX_TICK - 1)
             ids = [begin + start, *ids, begin + max(end, start + 1)]
         body += ids
     if len(prompt) + len(body) > MAX_LABELS and (said.timed or dropout):  # a long text: as it fits, and it does then
-        return example(replace(said, timed=False), lead, tokens, language, 0.0, rng)
+        return example(replace(said, timed=False), lead, tokens, language, 0.0, rng, speed)
     text = " ".join(piece.text for piece in said.pieces)
     room = MAX_LABELS + 1 - len(prompt) - len(body) - 1
     before = tokens.encode(said.previous)[-max(0, min(MAX_PREVIOUS, room - 1)) :] if said.previous and room > 1 else []
     prompt = [tokens.start_of_previous, *before, *prompt] if before else prompt
     return Example([*prompt, *body, tokens.eot], len(prompt), text, said.view)
+
+
+def _tick(sample: float) -> int:
+    return min(round(sample / SAMPLE_RATE * TICKS_PER_SECOND), MAX_TICK)
 
 
 def edges(wave: Audio) -> tuple[int, int]:

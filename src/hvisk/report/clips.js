@@ -1,34 +1,5 @@
 "use strict";
 {
-  const controls = document.getElementById("picture-controls");
-  if (controls) {
-    const views = [...document.querySelectorAll(".view")];
-    const select = document.getElementById("picture-test");
-    const unique = (values) => [...new Set(values)];
-    const draw = (event) => {
-      const chosen = new FormData(controls);
-      if (event?.target !== select) { // the test sets are those of the scale; the one that was chosen stays if it can
-        const tests = unique(views.filter((v) => v.dataset.scale === chosen.get("scale")).map((v) => v.dataset.test));
-        const kept = tests.includes(select.value) ? select.value : tests[0];
-        select.replaceChildren(...tests.map((test) => new Option(test, test, test === kept, test === kept)));
-        select.parentElement.hidden = tests.length < 2;
-      }
-      let shown = 0;
-      for (const view of views) {
-        const hit = view.dataset.scale === chosen.get("scale") && view.dataset.axis === chosen.get("axis")
-          && view.dataset.test === select.value;
-        view.hidden = !hit;
-        shown += hit;
-      }
-      document.getElementById("no-picture").hidden = shown > 0;
-    };
-    controls.addEventListener("submit", (event) => event.preventDefault());
-    controls.addEventListener("change", draw);
-    controls.reset();
-    controls.hidden = false;
-    draw();
-  }
-
   const list = document.getElementById("clip-list");
   if (list) {
     const form = document.getElementById("controls");
@@ -42,8 +13,10 @@
       rates: JSON.parse(item.dataset.rates),
       labels: JSON.parse(item.dataset.labels),
     }));
+    const most = 10; // clips shown before somebody asks for more
+    let all = false;
     const byId = new Intl.Collator("da", { numeric: true });
-    const system = () => field("system")?.value ?? Object.keys(clips[0].rates)[0];
+    const system = () => field("system")?.value ?? Object.keys(clips[0]?.rates ?? {})[0];
     const of = (table) => table[system()] ?? 0;
     const spread = (clip) => {
       const rates = Object.values(clip.rates);
@@ -69,13 +42,19 @@
       const column = group?.value && group.parentElement.label;
       const least = Number(field("least").value) / 100;
       let shown = 0;
-      for (const clip of clips) {
+      let hidden = 0;
+      const places = new Map([...list.children].map((item, place) => [item, place]));
+      for (const clip of [...clips].sort((a, b) => places.get(a.item) - places.get(b.item))) {
         const hit = terms.every((term) => clip.text.includes(term))
           && (!column || clip.labels[column] === group.value)
           && of(clip.rates) >= least;
-        clip.item.hidden = !hit;
+        const folded = hit && !all && shown >= most;
+        clip.item.hidden = !hit || folded;
         shown += hit;
+        hidden += folded;
       }
+      field("more").hidden = hidden === 0;
+      field("more").textContent = `Show ${hidden} more`;
       field("shown").textContent = `${shown} of ${clips.length} clips`;
       field("no-match").hidden = shown > 0;
     };
@@ -89,6 +68,12 @@
     form.addEventListener("change", (event) => {
       if (event.target.name === "order" || event.target.id === "system") sort();
       filter();
+    });
+    field("more").addEventListener("click", () => {
+      const next = [...list.children].findLast((item) => !item.hidden);
+      all = true;
+      filter();
+      next?.nextElementSibling?.querySelector("audio")?.focus(); // the button that had the focus is gone
     });
     // One voice at a time; play does not bubble, hence the capture.
     list.addEventListener("play", (event) => {
