@@ -6,8 +6,8 @@ places, labels), whose peer is an aim, 3,000: enough for 4 slow cores to keep tw
 installed in the system), texts through the same tokenizer, padded batches of as many clips, in order, where ours shuffles.
 Time is the process's own on one core, all threads together, which other work on the machine disturbs least.
 
-`work_an_hour`: what each step of ours costs, in seconds for an hour of audio, from FLAC and from Opus. `waits`: the share of its time
-that training on this machine's device waits for a batch, in the loop itself: whisper-tiny's shape, the recipe's defaults.
+`work_an_hour`: seconds that each step of ours takes for an hour of audio, from FLAC and from Opus. `waits`: the share of its
+time that training on this machine's device waits for a batch, in the loop itself: whisper-tiny's shape, default recipe.
 """
 
 import contextlib

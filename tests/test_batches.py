@@ -146,6 +146,17 @@ def test_letters_for_the_ctc_loss_are_those_that_are_heard(root: Path, tokens: T
     assert all(row[n:].eq(0).all() for row, n in zip(batch.letters, batch.letter_counts, strict=True))
 
 
+def test_who_has_no_name_is_nobodys_neighbour(root: Path, tokens: Tokens, recipe: Recipe) -> None:
+    def nameless(part: Sequence[Clip]) -> Iterable[Utterance]:
+        return (dataclasses.replace(u, speaker="unknown") for u in hum(part))
+
+    stores = [store.write(root / "nameless", [tuple(some("n", 8))], nameless, name="n", licence="CC0")]
+    recipe = dataclasses.replace(recipe, packed_share=1.0, previous_share=1.0, padded_share=0)
+    for batch in epoch(stores, tokens, recipe):
+        assert set(batch.views) == {"own"}
+        assert (batch.inputs[:, 0] == tokens.sot).all()
+
+
 # --- loading --------------------------------------------------------------------------------------------------------
 
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hvisk import audio, features
+from hvisk.corpora.folder import UNKNOWN_SPEAKER
 from hvisk.corpora.store import Store
 from hvisk.errors import CorpusError, RecipeError
 from hvisk.tokens import Tokens
@@ -134,12 +135,14 @@ def choose(stores: Sequence[Clips], tokens: Tokens, recipe: Recipe) -> Selection
 def learnable(stores: Sequence[Clips], selection: Selection, recipe: Recipe) -> list[Learnable]:
     """Return what the plan needs to know of the selected clips, one entry a store.
 
-    Somebody who speaks two languages counts as two speakers: a window has one language.
+    Somebody who speaks two languages counts as two speakers, since a window has one language; clips without a name are
+    each a speaker's own, since nobody knows whose voice it is.
     """
     found = []
     for store, clips in zip(stores, selection.clips, strict=True):
         spoken = languages(store, recipe)
-        _, speakers = np.unique([f"{spoken[i]} {store.speakers[i]}" for i in clips], return_inverse=True)
+        names = [f"{spoken[i]} {name}" if (name := store.speakers[i]) != UNKNOWN_SPEAKER else f"#{i}" for i in clips]
+        _, speakers = np.unique(names, return_inverse=True)
         sizes = np.array([len(store.texts[i].encode()) for i in clips], dtype=np.int64)
         found.append(Learnable(store.seconds[clips], speakers.astype(np.int64), sizes))
     return found
