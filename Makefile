@@ -1,12 +1,13 @@
 # make demo   the whole road on this machine, in some seven minutes
 # make test   what CI runs
 # make bench  every benchmark in its smoke form
+# make notebooks  writes the notebooks from their template
 # make base   remakes the small model that the demo starts from (72 minutes of training)
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test bench base lint clean
+.PHONY: setup demo test bench base notebooks lint clean
 
 setup: .venv/ready
 
@@ -38,6 +39,9 @@ lint: setup
 
 bench: setup
 	for file in benchmarks/[a-z]*.py; do $(BIN)/python $$file --smoke || exit 1; done
+
+notebooks: setup
+	$(BIN)/python notebooks/make.py
 
 base: setup
 	$(BIN)/hvisk prepare synthetic --out runs/base-corpus --clips 60000 \

@@ -70,11 +70,15 @@ class Batch:
 
 
 def open_corpora(recipe: Recipe) -> tuple[list[Store], Store]:
-    """Open the training corpora and the validation corpus; RecipeError when they share clips, CorpusError for none."""
-    stores = [Store.open(Path(path)) for path in recipe.train]
+    """Open the training corpora, of which streams are none, and the validation corpus.
+
+    RecipeError when they share clips, CorpusError for one that is not there.
+    """
+    prepared = [path for path in recipe.train if path not in recipe.streams]
+    stores = [Store.open(Path(path)) for path in prepared]
     validation = Store.open(Path(recipe.validation))
     known = set(validation.ids)
-    for path, store in zip(recipe.train, stores, strict=True):
+    for path, store in zip(prepared, stores, strict=True):
         shared = known.intersection(store.ids)
         if shared:
             raise RecipeError(
