@@ -40,7 +40,6 @@ from hvisk.train.batches import Position
 from hvisk.train.recipe import Recipe
 
 AIM = 3000  # seconds of audio a second on one core
-PASSES = 3  # as much audio as the corpus has so many times, in one measurement
 
 
 @contextlib.contextmanager
@@ -144,7 +143,7 @@ def waits(recipe: Recipe) -> float:
 
 def main() -> None:
     smoke = "--smoke" in sys.argv
-    count, rounds, trained = (128, 2, 2) if smoke else (512, 5, 16)
+    count, passes, rounds, trained = (128, 1, 2, 2) if smoke else (512, 3, 5, 16)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         workers = torch.get_num_threads()
@@ -167,7 +166,7 @@ def main() -> None:
             checkpoint_every=10**9,
         )
         clips = round(recipe.batch_seconds / stores["flac"].seconds.mean())
-        wanted = PASSES * float(stores["flac"].seconds.sum())
+        wanted = passes * float(stores["flac"].seconds.sum())
         times: dict[str, list[tuple[float, float]]] = {}
         with one_core():
             for codec, store in stores.items():
