@@ -51,7 +51,7 @@ class Form:
     theirs: tuple[_usual.Settings, ...] = (_usual.Settings(batch=8, accumulation=2),)
 
 
-CPU = Form(clips=256, rounds=5, steps=10, peer_steps=1, ablation_steps=4, ablation_rounds=3)
+CPU = Form(clips=256, rounds=4, steps=8, peer_steps=1, ablation_steps=3, ablation_rounds=2)
 SMOKE = Form(
     clips=32,
     rounds=2,

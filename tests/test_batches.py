@@ -62,7 +62,14 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def recipe(root: Path) -> Recipe:
     train = (str(root / "a"), str(root / "b"))
     return Recipe(
-        out="x", train=train, validation=str(root / "v"), steps=1, batch_seconds=30, margin=40, padded_share=0.3
+        out="x",
+        train=train,
+        validation=str(root / "v"),
+        steps=1,
+        batch_seconds=30,
+        margin=40,
+        padded_share=0.3,
+        ctc_weight=0.3,
     )
 
 

@@ -30,6 +30,7 @@ from hvisk.train.views import MAX_LABELS, Clips, Example, Voice
 
 IGNORED = -100  # the label that torch's cross entropy leaves out
 LETTERS = " abcdefghijklmnopqrstuvwxyzæøåäöüéß"  # of the auxiliary CTC loss; 0 is its blank
+_LETTER = {letter: number for number, letter in enumerate(LETTERS, start=1)}
 
 
 @dataclass(frozen=True)
@@ -239,7 +240,7 @@ def load(
         spans[i] = lead, lead + len(v.wave)
         examples.append(views.example(v, lead, tokens, recipe.language, recipe.bpe_dropout, rng, float(speeds[i])))
     inputs, labels = label_arrays([e.sequence for e in examples], [e.prompt for e in examples], tokens.eot)
-    letters = [[LETTERS.index(c) + 1 for c in e.text.lower() if c in LETTERS] for e in examples]
+    letters = [[_LETTER[c] for c in e.text.lower() if c in _LETTER] if recipe.ctc_weight else [] for e in examples]
     letter_rows = np.zeros((len(letters), max(1, *map(len, letters))), dtype=np.int64)
     for i, line in enumerate(letters):
         letter_rows[i, : len(line)] = line
