@@ -1,12 +1,13 @@
 # make demo   the whole road on this machine, in some seven minutes
 # make test   what CI runs
 # make bench  every benchmark in its smoke form
-# make base   remakes the small model that the demo starts from (72 minutes of training)
+# make notebooks  writes the notebooks from their template
+# make base   remakes the small model that the demo starts from (167 minutes of training)
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test bench base lint clean
+.PHONY: setup demo test bench base notebooks lint clean
 
 setup: .venv/ready
 
@@ -39,9 +40,15 @@ lint: setup
 bench: setup
 	for file in benchmarks/[a-z]*.py; do $(BIN)/python $$file --smoke || exit 1; done
 
+notebooks: setup
+	$(BIN)/python notebooks/make.py
+
+# Danish sentences, read aloud by its neighbours' voices.
+READ := da@nb da@sv da@de da@nl da@en da@is
+
 base: setup
-	$(BIN)/hvisk prepare synthetic --out runs/base-corpus --clips 60000 \
-	  $(foreach code,nb sv de nl en is fi da@nb da@sv da@de da@nl da@en da@is,--language $(code))
+	$(BIN)/hvisk prepare synthetic --out runs/base-corpus --clips 120000 \
+	  $(foreach code,nb sv de nl en is $(READ) $(READ),--language $(code))
 	OMP_NUM_THREADS=1 $(BIN)/hvisk train demo-base
 	$(BIN)/python -m hvisk.train.shrink runs/base/model src/hvisk/assets/demo-base
 

@@ -6,8 +6,8 @@ places, labels), whose peer is an aim, 3,000: enough for 4 slow cores to keep tw
 installed in the system), texts through the same tokenizer, padded batches of as many clips, in order, where ours shuffles.
 Time is the process's own on one core, all threads together, which other work on the machine disturbs least.
 
-`work_an_hour`: what each step of ours costs, in seconds for an hour of audio, from FLAC and from Opus. `waits`: the share of its time
-that training on this machine's device waits for a batch, in the loop itself: whisper-tiny's shape, the recipe's defaults.
+`work_an_hour`: seconds that each step of ours takes for an hour of audio, from FLAC and from Opus. `waits`: the share of its
+time that training on this machine's device waits for a batch, in the loop itself: whisper-tiny's shape, default recipe.
 """
 
 import contextlib
@@ -40,7 +40,6 @@ from hvisk.train.batches import Position
 from hvisk.train.recipe import Recipe
 
 AIM = 3000  # seconds of audio a second on one core
-PASSES = 3  # as much audio as the corpus has so many times, in one measurement
 
 
 @contextlib.contextmanager
@@ -144,7 +143,7 @@ def waits(recipe: Recipe) -> float:
 
 def main() -> None:
     smoke = "--smoke" in sys.argv
-    count, rounds, trained = (128, 2, 2) if smoke else (512, 5, 16)
+    count, passes, rounds, trained = (128, 1, 2, 2) if smoke else (512, 3, 5, 16)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         workers = torch.get_num_threads()
@@ -167,7 +166,7 @@ def main() -> None:
             checkpoint_every=10**9,
         )
         clips = round(recipe.batch_seconds / stores["flac"].seconds.mean())
-        wanted = PASSES * float(stores["flac"].seconds.sum())
+        wanted = passes * float(stores["flac"].seconds.sum())
         times: dict[str, list[tuple[float, float]]] = {}
         with one_core():
             for codec, store in stores.items():

@@ -11,7 +11,7 @@ pipeline, padded to 30 s). A ratio is of their errors to ours, its spread a 95 %
 import io
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,8 @@ def train_ours(form: Form, base: Path, train: Store, validation: Store, out: Pat
     recipe = recipes.load(recipes.find("demo"), tuple(f"{key}={_toml(value)}" for key, value in values.items()))
     done = loop.train(recipe, Console(file=io.StringIO()))
     told = {"steps": done.state.step, "seconds": round(done.state.seconds, 1), "audio": round(done.state.audio_seconds)}
-    changed = {k: v for k, v in recipe.plain().items() if k not in values and v != getattr(recipes.Recipe, k, None)}
+    usual = {key: list(value) if isinstance(value, tuple) else value for key, value in vars(recipes.Recipe).items()}
+    changed = {key: value for key, value in recipe.plain().items() if key not in values and value != usual.get(key)}
     return done.model, told | {"recipe": changed | {"minutes": form.minutes, "processes": recipe.processes}}
 
 
@@ -82,11 +83,18 @@ def _toml(value: Any) -> str:
 
 
 def train_theirs(form: Form, base: Path, train: Store, rate: float, out: Path) -> tuple[Path, dict[str, Any]]:
+    with _usual.apart() as usual:
+        return _theirs(usual, form, base, train, rate, out)
+
+
+def _theirs(
+    usual: Callable[..., _usual.Clock], form: Form, base: Path, train: Store, rate: float, out: Path
+) -> tuple[Path, dict[str, Any]]:
     settings = _usual.Settings(batch=form.batch, learning_rate=rate, steps=MEASURED)
-    measured = _usual.train(base, train.path, settings, out / "measured")
+    measured = usual(base, train.path, settings, out / "measured")
     step = (measured.ends[-1] - measured.ends[0]) / (MEASURED - 1)
     settings = replace(settings, steps=max(2, round(60 * form.minutes / step)), minutes=form.minutes)
-    clock = _usual.train(base, train.path, settings, out / "model", keep=True)
+    clock = usual(base, train.path, settings, out / "model", keep=True)
     told = {"steps": len(clock.ends), "planned": settings.steps, "seconds": round(clock.seconds, 1)}
     audio = len(clock.ends) * settings.batch * float(train.seconds.mean())
     return out / "model", told | {"audio": round(audio), "batch": settings.batch, "precision": "fp32"}

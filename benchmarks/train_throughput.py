@@ -39,26 +39,35 @@ SMALL = f"{VOCABULARY:,} tokens"
 
 @dataclass(frozen=True)
 class Form:
-    """How much is measured. steps: of ours and of theirs a round. ours, theirs: the batch sizes that are tried."""
+    """How much is measured. steps: in a round, of ours, of theirs and in the ablation. ours, theirs: batch sizes to try."""
 
     clips: int
     rounds: int
     steps: int
     peer_steps: int
+    ablation_steps: int
     ablation_rounds: int
     ours: tuple[float, ...] = (160.0,)  # seconds of audio: the recipe's default, some 25 clips
     theirs: tuple[_usual.Settings, ...] = (_usual.Settings(batch=8, accumulation=2),)
 
 
-CPU = Form(clips=256, rounds=4, steps=4, peer_steps=1, ablation_rounds=3)
+CPU = Form(clips=256, rounds=4, steps=8, peer_steps=1, ablation_steps=3, ablation_rounds=2)
 SMOKE = Form(
-    clips=32, rounds=2, steps=1, peer_steps=1, ablation_rounds=1, ours=(80.0,), theirs=(_usual.Settings(batch=4),)
+    clips=32,
+    rounds=2,
+    steps=2,
+    peer_steps=1,
+    ablation_steps=1,
+    ablation_rounds=1,
+    ours=(80.0,),
+    theirs=(_usual.Settings(batch=4),),
 )
 GPU = Form(
     clips=4096,
     rounds=4,
     steps=40,
     peer_steps=20,
+    ablation_steps=20,
     ablation_rounds=3,
     ours=(160.0, 640.0, 2560.0),
     theirs=tuple(_usual.Settings(batch=batch, workers=4, fp16=True) for batch in (16, 32, 64, 128)),
@@ -84,13 +93,14 @@ class Trial:
 
 @dataclass(frozen=True)
 class Usual:
+    train: Callable[..., _usual.Clock]
     base: Path
     corpus: Path
     settings: _usual.Settings
 
     def __call__(self) -> float:
         with tempfile.TemporaryDirectory() as out:
-            clock = _usual.train(self.base, self.corpus, self.settings, Path(out))
+            clock = self.train(self.base, self.corpus, self.settings, Path(out))
         return self.settings.batch * self.settings.accumulation * len(clock.ends) / clock.seconds
 
 
@@ -163,7 +173,7 @@ def main() -> None:
     smoke = "--smoke" in sys.argv
     chosen = precision.choose()
     form = SMOKE if smoke else GPU if chosen.device == "cuda" else CPU
-    with corpora(form) as (train, validation, tiny, small):
+    with corpora(form) as (train, validation, tiny, small), _usual.apart() as usual:
         recipe = Recipe(
             out="",
             train=(str(train.path),),
@@ -176,24 +186,25 @@ def main() -> None:
         )
         mean = float(train.seconds.mean())
         ours = best([Trial(replace(recipe, batch_seconds=size), mean) for size in form.ours])
-        peer = best([Usual(tiny, train.path, replace(s, steps=form.peer_steps)) for s in form.theirs])
+        peer = best([Usual(usual, tiny, train.path, replace(s, steps=form.peer_steps)) for s in form.theirs])
         assert isinstance(ours, Trial)
         assert isinstance(peer, Usual)
         unit = "clips a second"
         times = turns({"ours": ours, "peer": peer}, form.rounds)
         pairs = list(zip(times["ours"], times["peer"], strict=True))
         found = claim(pairs, peer_name="Seq2SeqTrainer, 30 s, streamed", unit=unit)
+        shorter = ours.but(steps=form.ablation_steps)
         variants: dict[str, Run] = {
-            "ours": ours,
+            "ours": shorter,
             # A 30 s window costs as much as five clips, so that fewer steps tell as much.
-            "own length": ours.but(padded_share=1.0, steps=max(1, form.steps // 4)),
-            "precision": ours.but(precision="fp32"),
-            SMALL: ours.but(base=str(small)),
-            "loading ahead": patched(ours, mock.patch.object(batches, "ThreadPoolExecutor", Later)),
-            "mel on the device": patched(ours, mock.patch.object(whisper, "log_mel", numpy_mel)),
+            "own length": shorter.but(padded_share=1.0, steps=max(1, form.ablation_steps // 4)),
+            "precision": shorter.but(precision="fp32"),
+            SMALL: shorter.but(base=str(small)),
+            "loading ahead": patched(shorter, mock.patch.object(batches, "ThreadPoolExecutor", Later)),
+            "mel on the device": patched(shorter, mock.patch.object(whisper, "log_mel", numpy_mel)),
         }
         if chosen.dtype == "bf16" and chosen.device == "cuda":
-            variants["bf16, against fp16"] = ours.but(precision="fp16")
+            variants["bf16, against fp16"] = shorter.but(precision="fp16")
         times = turns(variants, form.ablation_rounds, warm_up=not smoke)
         whole = times.pop("ours")
         ablation = {

@@ -62,7 +62,14 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def recipe(root: Path) -> Recipe:
     train = (str(root / "a"), str(root / "b"))
     return Recipe(
-        out="x", train=train, validation=str(root / "v"), steps=1, batch_seconds=30, margin=40, padded_share=0.3
+        out="x",
+        train=train,
+        validation=str(root / "v"),
+        steps=1,
+        batch_seconds=30,
+        margin=40,
+        padded_share=0.3,
+        ctc_weight=0.3,
     )
 
 
@@ -144,6 +151,17 @@ def test_letters_for_the_ctc_loss_are_those_that_are_heard(root: Path, tokens: T
     found = [[LETTERS[i - 1] for i in row[:n]] for row, n in zip(batch.letters, batch.letter_counts, strict=True)]
     assert sorted("".join(row) for row in found) == [" ", "åh  øl"]
     assert all(row[n:].eq(0).all() for row, n in zip(batch.letters, batch.letter_counts, strict=True))
+
+
+def test_who_has_no_name_is_nobodys_neighbour(root: Path, tokens: Tokens, recipe: Recipe) -> None:
+    def nameless(part: Sequence[Clip]) -> Iterable[Utterance]:
+        return (dataclasses.replace(u, speaker="unknown") for u in hum(part))
+
+    stores = [store.write(root / "nameless", [tuple(some("n", 8))], nameless, name="n", licence="CC0")]
+    recipe = dataclasses.replace(recipe, packed_share=1.0, previous_share=1.0, padded_share=0)
+    for batch in epoch(stores, tokens, recipe):
+        assert set(batch.views) == {"own"}
+        assert (batch.inputs[:, 0] == tokens.sot).all()
 
 
 # --- loading --------------------------------------------------------------------------------------------------------

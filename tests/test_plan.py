@@ -98,6 +98,13 @@ def test_who_speaks_once_has_no_previous_text() -> None:
     assert one.previous is None
 
 
+def test_a_plan_of_a_large_corpus_grows_no_faster_than_the_corpus() -> None:
+    corpora = [learnable([3.0] * 60_000, speakers=5)]
+    windows = [w for batch in plan(corpora, 0, dataclasses.replace(RECIPE, previous_share=1.0)) for w in batch]
+    assert all(w.previous is not None and w.previous not in w.clips for w in windows)
+    assert len({w.previous for w in windows}) > 30_000  # by lot
+
+
 def test_weights_repeat_and_thin_out_corpora() -> None:
     corpora = [uniform(100), uniform(100, 1), uniform(100, 2)]
     recipe = dataclasses.replace(RECIPE, weights=(2.5, 0.5, 0.0))

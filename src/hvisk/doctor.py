@@ -110,7 +110,7 @@ def read_cpu(system: str, text: str) -> tuple[str, list[str]]:
 def hardware() -> str:
     """Return this machine's processor in words, as reports and records name it: "AMD EPYC, 2 cores, AVX2 AVX512"."""
     name, features, cores = _processor()
-    return f"{name}, {cores} cores" + (f", {' '.join(features)}" if features else "")
+    return f"{name}, {_counted(cores)}" + (f", {' '.join(features)}" if features else "")
 
 
 def _processor() -> tuple[str, list[str], int]:
@@ -125,9 +125,15 @@ def _processor() -> tuple[str, list[str], int]:
     return name or platform.processor() or platform.machine(), features, cores
 
 
+def _counted(allowed: int) -> str:
+    """The cores that hvisk may use, and those of the machine where they are more."""
+    whole = os.cpu_count() or allowed
+    return f"{allowed} of {whole} cores" if allowed < whole else f"{whole} cores"
+
+
 def _cpu() -> Finding:
     name, features, cores = _processor()
-    detail = f"{name}, {cores} cores"
+    detail = f"{name}, {_counted(cores)}"
     if platform.system() not in ("Linux", "Darwin"):
         return Finding("cpu", "note", f"{detail}; its instructions cannot be listed on {platform.system()}")
     if not {"AVX2", "NEON"} & set(features):

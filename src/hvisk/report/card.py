@@ -13,7 +13,7 @@ import jinja2
 
 from hvisk import __version__, files, licences
 from hvisk.errors import HviskError, ModelError
-from hvisk.report import numbers
+from hvisk.report import templates
 
 
 def render_card(
@@ -131,20 +131,8 @@ def push(
 
 
 def _template() -> jinja2.Template:
-    environment = jinja2.Environment(  # Markdown: texts are escaped by the filter `plain`, not as HTML
-        loader=jinja2.PackageLoader("hvisk.report", "."),
-        autoescape=False,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {
-        "percent": numbers.percent,
-        "interval": numbers.interval,
-        "number": numbers.number,
-        "plain": _plain,
-    }
+    environment = templates.environment(html=False)  # Markdown: texts are escaped by the filter `plain`
+    environment.filters["plain"] = _plain
     return environment.get_template("card.md.jinja")
 
 

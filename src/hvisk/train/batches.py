@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hvisk import audio, features
+from hvisk.corpora.folder import UNKNOWN_SPEAKER
 from hvisk.corpora.store import Store
 from hvisk.errors import CorpusError, RecipeError
 from hvisk.tokens import Tokens
@@ -29,6 +30,7 @@ from hvisk.train.views import MAX_LABELS, Clips, Example, Voice
 
 IGNORED = -100  # the label that torch's cross entropy leaves out
 LETTERS = " abcdefghijklmnopqrstuvwxyzæøåäöüéß"  # of the auxiliary CTC loss; 0 is its blank
+_LETTER = {letter: number for number, letter in enumerate(LETTERS, start=1)}
 
 
 @dataclass(frozen=True)
@@ -69,11 +71,15 @@ class Batch:
 
 
 def open_corpora(recipe: Recipe) -> tuple[list[Store], Store]:
-    """Open the training corpora and the validation corpus; RecipeError when they share clips, CorpusError for none."""
-    stores = [Store.open(Path(path)) for path in recipe.train]
+    """Open the training corpora, of which streams are none, and the validation corpus.
+
+    RecipeError when they share clips, CorpusError for one that is not there.
+    """
+    prepared = [path for path in recipe.train if path not in recipe.streams]
+    stores = [Store.open(Path(path)) for path in prepared]
     validation = Store.open(Path(recipe.validation))
     known = set(validation.ids)
-    for path, store in zip(recipe.train, stores, strict=True):
+    for path, store in zip(prepared, stores, strict=True):
         shared = known.intersection(store.ids)
         if shared:
             raise RecipeError(
@@ -134,12 +140,14 @@ def choose(stores: Sequence[Clips], tokens: Tokens, recipe: Recipe) -> Selection
 def learnable(stores: Sequence[Clips], selection: Selection, recipe: Recipe) -> list[Learnable]:
     """Return what the plan needs to know of the selected clips, one entry a store.
 
-    Somebody who speaks two languages counts as two speakers: a window has one language.
+    Somebody who speaks two languages counts as two speakers, since a window has one language; clips without a name are
+    each a speaker's own, since nobody knows whose voice it is.
     """
     found = []
     for store, clips in zip(stores, selection.clips, strict=True):
         spoken = languages(store, recipe)
-        _, speakers = np.unique([f"{spoken[i]} {store.speakers[i]}" for i in clips], return_inverse=True)
+        names = [f"{spoken[i]} {name}" if (name := store.speakers[i]) != UNKNOWN_SPEAKER else f"#{i}" for i in clips]
+        _, speakers = np.unique(names, return_inverse=True)
         sizes = np.array([len(store.texts[i].encode()) for i in clips], dtype=np.int64)
         found.append(Learnable(store.seconds[clips], speakers.astype(np.int64), sizes))
     return found
@@ -232,7 +240,7 @@ def load(
         spans[i] = lead, lead + len(v.wave)
         examples.append(views.example(v, lead, tokens, recipe.language, recipe.bpe_dropout, rng, float(speeds[i])))
     inputs, labels = label_arrays([e.sequence for e in examples], [e.prompt for e in examples], tokens.eot)
-    letters = [[LETTERS.index(c) + 1 for c in e.text.lower() if c in LETTERS] for e in examples]
+    letters = [[_LETTER[c] for c in e.text.lower() if c in _LETTER] if recipe.ctc_weight else [] for e in examples]
     letter_rows = np.zeros((len(letters), max(1, *map(len, letters))), dtype=np.int64)
     for i, line in enumerate(letters):
         letter_rows[i, : len(line)] = line

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 from rich.console import Console
@@ -26,10 +27,19 @@ def main(told: Path, rank: int, size: int, rendezvous: str) -> int:
     except HviskError:
         return 1  # the first process met the same, and says so
     except RuntimeError:
-        if os.getppid() == leader:
+        if _lives(leader):
             raise
         return 1  # the first process was killed: nobody is left to be told
     return 0
+
+
+def _lives(leader: int) -> bool:
+    """Whether the first process is there; one that is killed loses its connections a moment before it is gone."""
+    for _ in range(50):
+        if os.getppid() != leader:
+            return False
+        time.sleep(0.1)
+    return True
 
 
 if __name__ == "__main__":

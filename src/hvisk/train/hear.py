@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import itertools
+import tempfile
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +16,10 @@ from hvisk.errors import HviskError
 from hvisk.report import heard
 from hvisk.report.heard import Heard, Role, Token
 from hvisk.tokens import TICKS_PER_SECOND, Tokens
-from hvisk.train import augment, batches, precision, processes, waves
+from hvisk.train import augment, batches, precision, processes, streaming, waves
 from hvisk.train import mel as torch_mel
 from hvisk.train import model as whisper
+from hvisk.train import run as runs
 from hvisk.train.batches import IGNORED, Batch, Position
 from hvisk.train.recipe import Recipe
 
@@ -46,9 +48,15 @@ def hear(recipe: Recipe, out: Path, *, batch_count: int = 1, clips: int = 40) ->
     stores, _ = batches.open_corpora(recipe)
     device = torch.device(precision.choose(recipe.precision).device)
     recordings = waves.read_recordings(Path(recipe.noise_folder)).to(device) if recipe.recording_share else None
-    model = whisper.start(recipe)
-    selection = batches.select(stores, model.tokens, recipe)
-    stream = batches.stream(stores, selection, model.tokens, recipe, Position(), size=processes.wanted(recipe))
+    size = processes.wanted(recipe)
+    with tempfile.TemporaryDirectory(prefix="hvisk-") as folder:  # nothing of a run is begun
+        model = whisper.start(recipe, runs.foundation(recipe, Path(folder), stores))
+        if recipe.streams:
+            there = dataclasses.replace(recipe, out=folder)
+            stream = streaming.stream(streaming.open_streams(there), model.tokens, recipe, Position(), size=size)
+        else:
+            selection = batches.select(stores, model.tokens, recipe)
+            stream = batches.stream(stores, selection, model.tokens, recipe, Position(), size=size)
     found: list[Heard] = []
     of = 0
     with contextlib.closing(stream):

@@ -30,7 +30,7 @@ from transformers import (
 from transformers.models.whisper.modeling_whisper import WhisperDecoder
 from transformers.utils import logging as transformers_logging
 
-from hvisk import features, files, models
+from hvisk import features, files, licences
 from hvisk.errors import ModelError
 from hvisk.tokens import Tokens
 from hvisk.train import mel as torch_mel
@@ -50,12 +50,14 @@ class Whisper:
     """A model with its tokens. `letters` is the head of the auxiliary CTC loss; it lives in checkpoints only.
 
     corpora: what the weights have learnt from, with licences, as their hvisk.json says; empty where nothing is said.
+    trimmed_from: of a smaller vocabulary the whole model that it was cut from, by which it can be put back.
     """
 
     net: Any  # WhisperForConditionalGeneration
     tokens: Tokens
     letters: nn.Linear
     corpora: tuple[dict[str, Any], ...] = ()
+    trimmed_from: dict[str, Any] | None = None
 
     @property
     def mels(self) -> int:
@@ -66,12 +68,11 @@ class Whisper:
         return torch.device(self.net.device)
 
 
-def start(recipe: Recipe) -> Whisper:
-    """Return the model a recipe starts from: its base, or random weights in its shape."""
+def start(recipe: Recipe, base: Path | None = None) -> Whisper:
+    """Return the model a recipe starts from: its base, which lies in `base`, or random weights in its shape."""
     torch.manual_seed(recipe.seed)
-    if recipe.base:
-        directory = models.hugging_face(recipe.base)
-        return load(directory, dropout=recipe.dropout, activation_dropout=recipe.activation_dropout)
+    if base:
+        return load(base, dropout=recipe.dropout, activation_dropout=recipe.activation_dropout)
     return create(recipe)
 
 
@@ -124,15 +125,17 @@ def load(directory: Path, *, dropout: float = 0.0, activation_dropout: float = 0
             f"The tokenizer in {directory} has {tokens.size} tokens, the weights have {config.vocab_size} rows: they belong "
             "to two models."
         )
-    corpora = (*about.get("base_corpora", []), *about.get("corpora", []))
-    return _whole(net, tokens, corpora)
+    corpora = tuple(licences.learnt_from(about))
+    return _whole(net, tokens, corpora, about.get("trimmed_from"))
 
 
-def _whole(net: Any, tokens: Tokens, corpora: tuple[dict[str, Any], ...] = ()) -> Whisper:
+def _whole(
+    net: Any, tokens: Tokens, corpora: tuple[dict[str, Any], ...] = (), trimmed_from: dict[str, Any] | None = None
+) -> Whisper:
     # Sinusoids are not learnt: the rows past the clips' lengths would only decay, and 30 s windows with them.
     # transformers says so when it makes a model and, in version 5, forgets it when it loads one.
     net.model.encoder.embed_positions.requires_grad_(False)
-    return Whisper(net, tokens, nn.Linear(net.config.d_model, len(LETTERS) + 1), corpora)
+    return Whisper(net, tokens, nn.Linear(net.config.d_model, len(LETTERS) + 1), corpora, trimmed_from)
 
 
 def log_mel(waveforms: Tensor, mels: int) -> Tensor:

@@ -23,6 +23,8 @@ PACK_BYTES = 400  # of text: a token is a byte at least, and Whisper's decoder h
 
 View = Literal["own", "packed", "padded", "silence"]
 Clip = tuple[int, int]  # store, and place among the clips of it that are learnt
+# Of a corpus its clips ordered by speaker, and for each clip where in that order its speaker's begin and end.
+Voices = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 
 
 @dataclass(frozen=True)
@@ -150,12 +152,13 @@ def _viewed(
     padded = rng.random(count) < share * mean / (MAX_SECONDS * (1 - share) + share * mean)
     timed = rng.random(count) < recipe.timestamps
     follows = rng.random(count) < recipe.previous_share
+    voices = [_voices(corpus) for corpus in corpora] if recipe.previous_share else []
     viewed = [
         replace(
             window,
             view="padded" if padded[n] else window.view,
             timed=bool(timed[n]),
-            previous=_neighbour(corpora, window, rng) if follows[n] else None,
+            previous=_neighbour(voices, window, rng) if follows[n] else None,
         )
         for n, window in enumerate(windows)
     ]
@@ -166,12 +169,23 @@ def _viewed(
     return viewed
 
 
-def _neighbour(corpora: Sequence[Learnable], window: Window, rng: np.random.Generator) -> Clip | None:
+def _neighbour(voices: Sequence[Voices], window: Window, rng: np.random.Generator) -> Clip | None:
     """Another clip by the same speaker, or none: what stood before may be of another matter, but not of another voice."""
     store, i = window.clips[0]
-    theirs = np.flatnonzero(corpora[store].speakers == corpora[store].speakers[i])
-    others = np.setdiff1d(theirs, [clip for _, clip in window.clips])
-    return (store, int(rng.choice(others))) if len(others) else None
+    order, first, end = voices[store]
+    theirs = order[first[i] : end[i]]
+    mine = {clip for _, clip in window.clips}
+    if len(theirs) <= len(mine):
+        return None
+    turn = int(rng.integers(len(theirs)))
+    return next((store, int(clip)) for clip in np.roll(theirs, -turn)[: len(mine) + 1] if int(clip) not in mine)
+
+
+def _voices(corpus: Learnable) -> Voices:
+    order = np.argsort(corpus.speakers, kind="stable")
+    sorted_ = corpus.speakers[order]
+    first = np.searchsorted(sorted_, corpus.speakers, side="left")
+    return order, first, np.searchsorted(sorted_, corpus.speakers, side="right")
 
 
 def _batches(windows: list[Window], batch_seconds: float, rng: np.random.Generator) -> list[list[Window]]:

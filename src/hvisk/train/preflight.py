@@ -5,7 +5,7 @@ import difflib
 import os
 import shutil
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hvisk import features, files, models
@@ -17,6 +17,10 @@ BYTES_A_WEIGHT = 16  # float32: itself, its gradient and Adam's two averages
 LABELS_A_SECOND = 8  # tokens of quick speech
 SMALL_VOCABULARY = 256  # of a model with random weights, about
 GIGABYTE = 1e9
+
+# Bytes a channel, position and layer that the backward pass needs in half precision. Korthikanti et al. 2022, arXiv
+# 2205.05198, equation 2, has 34 without the attention's own; 65 were measured (tensors saved by a bf16 step of Whisper).
+KEPT = 65
 
 
 @dataclass(frozen=True)
@@ -31,19 +35,20 @@ class Shape:
 
 def check(recipe: Recipe) -> None:
     """Raise CorpusError for corpora that are not there, RecipeError for a mix or sizes that cannot be trained."""
-    named = [("train", path) for path in recipe.train] + [("validation", recipe.validation)]
+    trained = [path for path in recipe.train if path not in recipe.streams]
+    named = [("train", path) for path in trained] + [("validation", recipe.validation)]
     named += [("watch", path) for path in recipe.watch]
     missing = [f"{key}: {path}{_near(Path(path))}" for key, path in named if not Path(path).is_dir()]
     if missing:
         raise CorpusError(f"There is no corpus at {'; '.join(missing)}. Make one with: hvisk prepare")
     stores = {path: Store.open(Path(path)) for _, path in named}
     held = {path: set(store.ids) for path, store in stores.items()}
-    for key, path in named[len(recipe.train) :]:
-        for trained in recipe.train:
-            shared = held[path] & held[trained]
+    for key, path in named[len(trained) :]:
+        for learnt in trained:
+            shared = held[path] & held[learnt]
             if shared:
                 raise RecipeError(
-                    f"{key} = {path} shares {len(shared)} clips with train = {trained} (the first: {min(shared)}). What is "
+                    f"{key} = {path} shares {len(shared)} clips with train = {learnt} (the first: {min(shared)}). What is "
                     "measured on them would be flattering; prepare disjoint splits."
                 )
     found, room = shape(recipe), free_memory()
@@ -54,16 +59,16 @@ def check(recipe: Recipe) -> None:
 def memory(recipe: Recipe, shape: Shape, *, gpu: bool, seconds: float) -> float:
     """Return about how many bytes one process needs for a step on so many seconds of audio.
 
-    Weights and what Adam keeps, then what the backward pass needs: 34 bytes a channel, position and layer in half precision
-    (Korthikanti et al. 2022, arXiv 2205.05198, equation 2, without the attention's own, which is not kept on GPUs), twice
-    that in float32, and the scores over the vocabulary. Told too low rather than too high: what fits must not be refused.
+    Weights and what Adam keeps, then what the backward pass needs: KEPT bytes a channel, position and layer in half
+    precision, twice that in float32, and the scores over the vocabulary. Told too low rather than too high: what fits
+    must not be refused.
     """
     s, width = shape, shape.width
     layers = s.encoder_layers * 12 + s.decoder_layers * 16
     weights = layers * width**2 + (s.vocabulary + 1500 + 448 + 3 * recipe.mels + 3 * width) * width
     heard = seconds * features.FRAMES_PER_SECOND / features.ENCODER_STRIDE
     said = seconds * LABELS_A_SECOND
-    kept = (34 if gpu else 68) * width * (heard * s.encoder_layers + 1.5 * said * s.decoder_layers)
+    kept = (KEPT if gpu else 2 * KEPT) * width * (heard * s.encoder_layers + 1.5 * said * s.decoder_layers)
     return BYTES_A_WEIGHT * weights + kept + 3 * 4 * said * s.vocabulary
 
 
@@ -75,7 +80,10 @@ def shape(recipe: Recipe) -> Shape | None:
         return None
     config = files.read_json(models.hugging_face(recipe.base) / "config.json")
     keys = ("d_model", "encoder_layers", "decoder_layers", "vocab_size")
-    return Shape(*(int(config[key]) for key in keys)) if all(key in config for key in keys) else None
+    if not all(key in config for key in keys):
+        return None
+    found = Shape(*(int(config[key]) for key in keys))
+    return replace(found, vocabulary=min(found.vocabulary, recipe.vocabulary or found.vocabulary))
 
 
 def free_memory() -> tuple[float, int] | None:

@@ -128,6 +128,7 @@ class Recipe:
         )
         if streamed:
             _check(not self.epochs, "epochs: nobody has counted what a stream holds; set steps or minutes.")
+            _check(not self.vocabulary, "vocabulary: a stream's texts are not known before; trim the base: hvisk trim.")
             _check(
                 not self.weights and self.temperature == 1, "weights and temperature mix prepared corpora, not streams."
             )

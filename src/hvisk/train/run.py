@@ -1,20 +1,37 @@
 """A run's directory: whose it is, what its models say of themselves, and which of them is the result."""
 
+import dataclasses
+import itertools
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hvisk import __version__, files
+from hvisk import __version__, files, licences, models
 from hvisk.corpora.store import Store
 from hvisk.errors import RecipeError
+from hvisk.export import trim
 from hvisk.train.model import Whisper
 from hvisk.train.recipe import Recipe
+from hvisk.train.streaming import Stream
 
 # What may differ between two calls of one run: where things lie, and what leaves the weights as they are. The corpora's
 # fingerprints are compared instead of their paths. A budget may be changed, and the machine.
 BUDGET = ("steps", "epochs", "minutes")
 FREE = (
-    *("out", "train", "validation", "watch", "keep_checkpoints", "loader_threads", "tracker", "push_to", "processes"),
+    *(
+        "out",
+        "train",
+        "validation",
+        "tests",
+        "allow_test_clips",
+        "watch",
+        "keep_checkpoints",
+        "loader_threads",
+        "tracker",
+        "push_to",
+        "processes",
+    ),
     *BUDGET,
 )
 
@@ -44,16 +61,32 @@ def claim(run: Path, recipe: Recipe, stores: list[Store], validation: Store) -> 
     return changed
 
 
-def describe(recipe: Recipe, stores: list[Store], model: Whisper) -> dict[str, Any]:
+def foundation(recipe: Recipe, run: Path, stores: Sequence[Store]) -> Path | None:
+    """Return the directory of the recipe's base, cut to its vocabulary; None for random weights.
+
+    Of several processes one calls this first, and the others find the smaller base in the run's directory.
+    """
+    if not recipe.base:
+        return None
+    directory = models.hugging_face(recipe.base)
+    if not recipe.vocabulary:
+        return directory
+    lines = itertools.chain.from_iterable(store.texts for store in stores)
+    return trim.for_training(directory, lines, recipe.vocabulary, run / "base")
+
+
+def describe(recipe: Recipe, stores: Sequence[Store], streams: Sequence[Stream], model: Whisper) -> dict[str, Any]:
     """What goes into hvisk.json beside the weights.
 
-    base_corpora: what the base had learnt from; its licences hold for what is made of it too.
+    base_corpora: what the base had learnt from; its licences hold for what is made of it too. licence: what all that
+    together lets the model be called.
     """
-    own = [
+    own: list[dict[str, Any]] = [
         {k: s.manifest[k] for k in ("name", "licence", "clips", "seconds", "speakers", "fingerprint")} for s in stores
     ]
+    own += [{"name": s.name, "licence": s.licence, "fingerprint": s.commit} for s in streams]
     fingerprints = {corpus["fingerprint"] for corpus in own}
-    return {
+    about = {
         "hvisk": __version__,
         "language": recipe.language,
         "base": recipe.base,
@@ -62,7 +95,9 @@ def describe(recipe: Recipe, stores: list[Store], model: Whisper) -> dict[str, A
         "corpora": own,
         # A resumed model says that it has learnt from the run's own corpora already.
         "base_corpora": [corpus for corpus in model.corpora if corpus.get("fingerprint") not in fingerprints],
+        **({"trimmed_from": model.trimmed_from} if model.trimmed_from else {}),
     }
+    return about | {"licence": dataclasses.asdict(licences.flow_down(licences.learnt_from(about)))}
 
 
 def publish(best: Path, model: Path) -> None:
