@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from hvisk import features
 from hvisk.audio import SAMPLE_RATE
 from hvisk.errors import ModelError, require
-from hvisk.export import ct2
+from hvisk.export import origin
 from hvisk.export.parity import Decode, Parity, compare
 from hvisk.export.trim import untrim
 from hvisk.files import atomic_directory, atomic_path, read_json, write_json
@@ -220,11 +220,11 @@ def _inverse(scale: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _write(source: Path, out: Path, quantisation: Quantisation) -> None:
-    config = ct2._whisper_config(source)
+    config = origin.whisper_config(source)
     tokens = Tokens.load(source)
     _check_vocabulary(source, tokens, config["vocab_size"])
     _check_shape(source, config, quantisation)
-    weights = ct2._Weights(source, config)
+    weights = origin.Weights(source, config)
     filters = features.mel_filters(config["num_mel_bins"])
     with atomic_path(out) as temporary, temporary.open("wb") as file:
         file.write(struct.pack("<12i", _MAGIC, *_sizes(config), _FILE_TYPES[quantisation]))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from hvisk.errors import ModelError
-from hvisk.export import ct2
+from hvisk.export import origin
 from hvisk.export.parity import Decode, Parity, compare
 from hvisk.files import atomic_directory, write_json
 from hvisk.tokens import Tokens
@@ -41,7 +41,7 @@ def convert(source: Path, out: Path, *, precision: Precision = "kept") -> None:
     Raises ModelError for what is no Whisper directory, missing or misshapen weights, a tokenizer of another model, and
     weights that float16 cannot hold.
     """
-    config = ct2._whisper_config(source)
+    config = origin.whisper_config(source)
     tokens = Tokens.load(source)
     weights = _checked(source, config)
     if tokens.size > config["vocab_size"]:
@@ -49,8 +49,8 @@ def convert(source: Path, out: Path, *, precision: Precision = "kept") -> None:
             f"The tokenizer in {source} has {tokens.size} tokens, the weights have {config['vocab_size']} rows: they belong "
             "to two models."
         )
-    about = ct2._json(source / "hvisk.json")
-    generation = _generation(config, ct2._json(source / "generation_config.json"), tokens, about)
+    about = origin.settings(source / "hvisk.json")
+    generation = _generation(config, origin.settings(source / "generation_config.json"), tokens, about)
     settings = {key: value for key, value in config.items() if key not in (*_FORMER, *_DROPPED)}
     with atomic_directory(out) as directory:
         if precision == "float16":
@@ -59,15 +59,17 @@ def convert(source: Path, out: Path, *, precision: Precision = "kept") -> None:
             settings.pop("torch_dtype", None)  # what "dtype" was called before version 5
         else:
             index = source / "model.safetensors.index.json"
-            parts = ct2.weight_files(source)
+            parts = origin.weight_files(source)
             for file in [*parts, *([index] if parts[0].name != "model.safetensors" else [])]:
                 shutil.copyfile(file, directory / file.name)
         tokens.save(directory)
-        write_json(directory / "normalizer.json", ct2._json(source / "normalizer.json"))  # of English spelling, if any
+        write_json(
+            directory / "normalizer.json", origin.settings(source / "normalizer.json")
+        )  # of English spelling, if any
         write_json(directory / "config.json", settings)
         write_json(directory / "generation_config.json", generation)
         extractor = "preprocessor_config.json"
-        write_json(directory / extractor, ct2._json(source / extractor) or ct2._extractor(config))
+        write_json(directory / extractor, origin.settings(source / extractor) or origin.extractor(config))
         write_json(directory / "hvisk.json", {"own_length": False, **about})
 
 
@@ -106,7 +108,7 @@ def export(
 
 def _checked(source: Path, config: dict[str, Any]) -> dict[str, NDArray[np.float32]]:
     """Every tensor as float32, each of the shape that config.json makes it."""
-    weights = ct2._Weights(source, config)
+    weights = origin.Weights(source, config)
     if "model.decoder.embed_tokens.weight" not in weights.left:
         raise ModelError(f"The weights in {source} lack the decoder's embedding: this is no whole Whisper.")
     return {name: weights.take(name) for name in sorted(weights.left)}

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvisk.errors import ModelError, require
-from hvisk.export import ct2, onnx_graph
+from hvisk.export import ct2, onnx_graph, origin
 from hvisk.export.onnx_graph import Precision
 from hvisk.export.parity import Decode, Parity, compare
 from hvisk.features import FRAMES_PER_SECOND, MAX_FRAMES, frames_for, log_mel
@@ -45,9 +45,9 @@ def convert(source: Path, out: Path, *, precision: Precision = "q8", attentions:
     than 2 GiB, MissingExtra without the package onnx.
     """
     require("onnx", "onnx", "write ONNX files")
-    config = ct2._whisper_config(source)
+    config = origin.whisper_config(source)
     tokens = Tokens.load(source)
-    weights = ct2._Weights(source, config)
+    weights = origin.Weights(source, config)
     known: dict[str, NDArray[np.float32]] = {}
 
     def take(name: str) -> NDArray[np.float32]:
@@ -59,7 +59,7 @@ def convert(source: Path, out: Path, *, precision: Precision = "q8", attentions:
     head = take("proj_out.weight") if "proj_out.weight" in weights.left else None
     if head is not None and np.array_equal(head, embedding):
         head = None
-    ct2._vocabulary(source, tokens, rows=len(embedding))  # raises where they do not fit
+    origin.vocabulary(source, tokens, rows=len(embedding))  # raises where they do not fit
     generation = _generation(source, config, tokens)
     models = {
         "encoder_model": onnx_graph.encoder(take, config, precision),
@@ -83,9 +83,9 @@ def convert(source: Path, out: Path, *, precision: Precision = "q8", attentions:
         write_json(directory / "config.json", {**config, "is_encoder_decoder": True})
         write_json(directory / "generation_config.json", generation)
         extractor = "preprocessor_config.json"
-        write_json(directory / extractor, ct2._json(source / extractor) or ct2._extractor(config))
-        added = {"precision": precision, "source_fingerprint": ct2.fingerprint(source)}
-        write_json(directory / "hvisk.json", {"own_length": False, **ct2._json(source / "hvisk.json"), **added})
+        write_json(directory / extractor, origin.settings(source / extractor) or origin.extractor(config))
+        added = {"precision": precision, "source_fingerprint": origin.fingerprint(source)}
+        write_json(directory / "hvisk.json", {"own_length": False, **origin.settings(source / "hvisk.json"), **added})
 
 
 def export(
@@ -206,9 +206,11 @@ def _session(path: Path) -> _Run:
 
 def _generation(source: Path, config: dict[str, Any], tokens: Tokens) -> dict[str, Any]:
     """generation_config.json with all that Transformers.js looks up in it, whose defaults would be English."""
-    given = {key: value for key, value in ct2._json(source / "generation_config.json").items() if value is not None}
+    given = {
+        key: value for key, value in origin.settings(source / "generation_config.json").items() if value is not None
+    }
     decoding = SimpleNamespace()
-    ct2._set_decoding(decoding, source, config, given, tokens)  # raises where they do not fit
+    ct2.set_decoding(decoding, source, config, given, tokens)  # raises where they do not fit
     needed = {
         "is_multilingual": True,
         "lang_to_id": {f"<|{code}|>": tokens.language(code) for code in tokens.languages()},
