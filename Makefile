@@ -7,7 +7,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test bench base notebooks lint clean
+.PHONY: setup demo test browser javascript bench base notebooks lint clean
 
 setup: .venv/ready
 
@@ -24,13 +24,18 @@ setup: .venv/ready
 demo: setup
 	$(BIN)/hvisk demo --out runs/demo
 
-test: setup browser
+test: setup browser javascript
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
 # The report is tested in a real browser. As root on Debian or Ubuntu one is installed; elsewhere the test says what to do.
 browser:
 	@command -v chromium || command -v chromium-browser || command -v google-chrome || \
 	  { test "$$(id -u)" = 0 && command -v apt-get && apt-get update -qq && apt-get install -y -qq chromium; } || true
+
+# Transformers.js itself, in which an ONNX export is tested where there is a node (474 MB).
+javascript:
+	@test -d tests/transformers_js/node_modules || { command -v npm >/dev/null && \
+	  timeout 300 npm ci --silent --ignore-scripts --prefix tests/transformers_js; } || true
 
 lint: setup
 	$(BIN)/ruff format src tests benchmarks

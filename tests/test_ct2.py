@@ -17,7 +17,8 @@ from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneratio
 from conftest import build_whisper
 from hvisk.corpora.speak import speak
 from hvisk.errors import ModelError
-from hvisk.export.ct2 import convert, fingerprint, weight_files
+from hvisk.export.ct2 import convert
+from hvisk.export.origin import fingerprint, weight_files
 from hvisk.features import MAX_FRAMES, log_mel
 from hvisk.files import read_json, sha256, write_json
 from hvisk.recogniser.engine import Recogniser

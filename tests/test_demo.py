@@ -120,6 +120,23 @@ def test_the_export_verb_proves_again_what_the_demo_proved(demo_run: Path) -> No
     assert json.loads((demo_run / "again/parity.json").read_text())["quantisation"] == "float32"
 
 
+def test_the_export_verb_makes_every_format_that_the_model_allows(demo_run: Path) -> None:
+    formats = ["--to", "ct2,onnx,ggml,hf", "--clips", "6", "--force", "--json"]
+    done = hvisk(demo_run, "export", "runs/demo/training", "--out", "all", *formats)
+    assert done.returncode == 1
+    assert "Not all formats were written" in done.stderr
+    assert "ggml" in done.stderr  # whisper.cpp cannot run a vocabulary of letters
+    assert "Traceback" not in done.stderr
+    made = json.loads(done.stdout)
+    assert list(made) == ["ct2", "onnx", "hf"]
+    for name, about in made.items():
+        assert about["clips"] == 6
+        assert json.loads((demo_run / "all" / name / "parity.json").read_text())["share_equal"] == about["share_equal"]
+    assert made["hf"]["share_equal"] == 1.0
+    wrong = hvisk(demo_run, "export", "runs/demo/training", "--out", "x", "--to", "onnxx")
+    assert (wrong.returncode, "Accepted: ct2, onnx, ggml, hf" in wrong.stderr) == (1, True)
+
+
 def test_the_report_verb_makes_a_page_of_the_same_run(demo_run: Path) -> None:
     done = hvisk(
         demo_run, "report", "runs/demo/training", "--evaluation", "after=runs/demo/evaluation/test",

@@ -20,7 +20,7 @@ from hub_server import COMMIT, OLD_COMMIT, Hub, serving, sign_out_at
 from hvisk import files, models
 from hvisk.corpora.speak import speak
 from hvisk.errors import ModelError
-from hvisk.export import ct2
+from hvisk.export import origin
 from hvisk.recogniser.engine import Recogniser
 
 REPO = "danmark/hvisk-tiny"
@@ -76,7 +76,7 @@ def test_weights_in_parts_are_fetched_whole(hub: Hub) -> None:
     (directory / "model.safetensors").rename(directory / parts[0])
     (directory / parts[1]).write_text("second")
     files.write_json(directory / "model.safetensors.index.json", {"weight_map": {"a": parts[0], "b": parts[1]}})
-    assert [file.name for file in ct2.weight_files(models.hugging_face(REPO))] == parts
+    assert [file.name for file in origin.weight_files(models.hugging_face(REPO))] == parts
     assert "model.fp32-00001-of-00002.safetensors" not in hub.files
 
 

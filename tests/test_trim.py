@@ -23,7 +23,8 @@ import test_tokens
 from hvisk.commands.trim import trim as command
 from hvisk.errors import CorpusError, ModelError, RecipeError
 from hvisk.export import kept
-from hvisk.export.ct2 import convert, fingerprint
+from hvisk.export.ct2 import convert
+from hvisk.export.origin import fingerprint
 from hvisk.export.trim import for_training, trim, untrim
 from hvisk.features import MAX_FRAMES
 from hvisk.files import read_json, sha256, write_json

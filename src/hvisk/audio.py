@@ -10,6 +10,7 @@ is all there is.
 import contextlib
 import io
 import struct
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -28,6 +29,7 @@ ACCEPTED = (
     "Accepted: wav, flac, mp3, ogg, opus, m4a, aac, webm and the sound of mp4, mov, mkv or avi, at 8 to 192 kHz, "
     "from mono to 64 channels"
 )
+_NOT_FINITE = "{label} holds samples that are not numbers (NaN or infinite). Export it again as 16-bit wav."
 PART = "Get a whole copy of the file; in Python, load(..., partial=True) takes the part that is there"
 
 # Only containers that hold sound themselves. FFmpeg would also follow playlists (HLS, concat, SDP) out to the network,
@@ -56,20 +58,46 @@ def load(source: str | Path | bytes, *, name: str | None = None, partial: bool =
     if isinstance(source, bytes):
         label = name or f"a sound of {len(source)} bytes"
         return _load(io.BytesIO(source), len(source), label, partial)
-    path = Path(source)
-    # A name in an old encoding reads as lone surrogates, and a message that holds one cannot be printed.
-    label = name or str(path).encode("utf-8", "backslashreplace").decode("utf-8")
-    if path.is_dir():
-        raise AudioError(f"{label} is a folder: give one sound file. {ACCEPTED}.")
-    if not path.exists():
-        raise AudioError(f"{label} does not exist: give the path of a sound file. {ACCEPTED}.")
-    if not path.is_file():  # a pipe or a device would wait for ever
-        raise AudioError(f"{label} is not an ordinary file: give the path of a sound file. {ACCEPTED}.")
-    try:
-        with path.open("rb") as file:
-            return _load(file, path.stat().st_size, label, partial)
-    except OSError as error:
-        raise AudioError(f"{label} cannot be read: {error.strerror or error}. {ACCEPTED}.") from error
+    label = name or _label(Path(source))
+    with _opened(Path(source), label) as (file, size):
+        return _load(file, size, label, partial)
+
+
+def blocks(path: Path, *, name: str | None = None, channel: int | None = None) -> Iterator[np.ndarray]:
+    """Yield what `load` returns of a file in blocks of at most a few seconds, so that its length costs no memory.
+
+    channel: take this one, from 0, instead of the mean of all. Raises AudioError as `load` does; for a file that is cut
+    short that is at its end, when all that could be decoded has been given.
+    """
+    label = name or _label(path)
+    with _opened(path, label) as (file, size):
+        found = False
+        decoding = _decoded(file, _promised_span(file), size, label, channel)
+        while True:
+            try:
+                block = next(decoding)
+            except StopIteration as end:
+                loss: str = end.value
+                break
+            if not np.isfinite(block).all():
+                raise AudioError(_NOT_FINITE.format(label=label))
+            if block.size:
+                found = True
+                yield block
+        if not found:
+            raise AudioError(f"{label} holds no sound that can be decoded. {ACCEPTED}.")
+        if loss:
+            raise AudioError(f"{label} is cut short or damaged: {loss}. {PART}.")
+
+
+def about(path: Path, *, name: str | None = None) -> tuple[int, float | None]:
+    """Return how many channels the first sound track has, and its seconds as FFmpeg reads or guesses them, if it can.
+
+    Raises AudioError for whatever holds no usable sound.
+    """
+    label = name or _label(path)
+    with _opened(path, label) as (file, _), _container(file, label) as (container, stream):
+        return int(stream.channels), container.duration / av.time_base if container.duration else None
 
 
 def encode(audio: np.ndarray, codec: Codec = "flac") -> bytes:
@@ -106,6 +134,29 @@ def decode(data: bytes | memoryview) -> np.ndarray:
     return np.asarray(samples)
 
 
+def _label(path: Path) -> str:
+    # A name in an old encoding reads as lone surrogates, and a message that holds one cannot be printed.
+    return str(path).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+@contextlib.contextmanager
+def _opened(path: Path, label: str) -> Iterator[tuple[BinaryIO, int]]:
+    if path.is_dir():
+        raise AudioError(f"{label} is a folder: give one sound file. {ACCEPTED}.")
+    if not path.exists():
+        raise AudioError(f"{label} does not exist: give the path of a sound file. {ACCEPTED}.")
+    if not path.is_file():  # a pipe or a device would wait for ever
+        raise AudioError(f"{label} is not an ordinary file: give the path of a sound file. {ACCEPTED}.")
+    try:
+        with path.open("rb") as file:
+            size = path.stat().st_size
+            if size == 0:
+                raise AudioError(f"{label} is empty (0 bytes). {ACCEPTED}.")
+            yield file, size
+    except OSError as error:
+        raise AudioError(f"{label} cannot be read: {error.strerror or error}. {ACCEPTED}.") from error
+
+
 def _load(file: BinaryIO, size: int, label: str, partial: bool) -> np.ndarray:
     if size == 0:
         raise AudioError(f"{label} is empty (0 bytes). {ACCEPTED}.")
@@ -118,9 +169,7 @@ def _load(file: BinaryIO, size: int, label: str, partial: bool) -> np.ndarray:
     if audio.size == 0:
         raise AudioError(f"{label} holds no sound: its sound track has 0 samples. {ACCEPTED}.")
     if not np.isfinite(audio).all():
-        raise AudioError(
-            f"{label} holds samples that are not numbers (NaN or infinite). Export it again as 16-bit wav."
-        )
+        raise AudioError(_NOT_FINITE.format(label=label))
     return audio
 
 
@@ -147,6 +196,23 @@ def _read_plain(file: BinaryIO, promised: tuple[int, int] | None, size: int) -> 
 
 def _read_any(file: BinaryIO, promised: tuple[int, int] | None, size: int, label: str) -> tuple[np.ndarray, str]:
     """Return the samples FFmpeg finds and a phrase that says what is missing, empty where nothing is."""
+    parts: list[np.ndarray] = []
+    decoding = _decoded(file, promised, size, label, None)
+    while True:
+        try:
+            parts.append(next(decoding))
+        except StopIteration as end:
+            loss: str = end.value
+            break
+    audio = np.concatenate(parts) if parts else np.zeros(0, np.float32)
+    if not audio.size:
+        raise AudioError(f"{label} holds no sound that can be decoded. {ACCEPTED}.")
+    return audio, loss
+
+
+@contextlib.contextmanager
+def _container(file: BinaryIO, label: str) -> Iterator[tuple[Any, Any]]:
+    """Open a file with FFmpeg: the container and its first sound track, which can be decoded."""
     file.seek(0)
     try:
         container = av.open(
@@ -167,24 +233,42 @@ def _read_any(file: BinaryIO, promised: tuple[int, int] | None, size: int, label
             raise AudioError(f"{label} is coded in a way that hvisk cannot decode. {ACCEPTED}.")
         if not MIN_RATE <= stream.rate <= MAX_RATE:
             raise AudioError(f"{label} claims a sample rate of {stream.rate} Hz. {ACCEPTED}.")
-        try:
-            audio, packets, bad = _decode(container, stream)
-        except (av.FFmpegError, ValueError) as error:
-            raise AudioError(f"{label} has {stream.channels} channels that cannot be mixed. {ACCEPTED}.") from error
+        yield container, stream
+
+
+def _decoded(
+    file: BinaryIO, promised: tuple[int, int] | None, size: int, label: str, channel: int | None
+) -> Generator[np.ndarray, None, str]:
+    """Yield the samples FFmpeg finds; return a phrase that says what is missing, empty where nothing is."""
+    with _container(file, label) as (container, stream):
+        if channel is not None and not 0 <= channel < stream.channels:
+            raise AudioError(f"{label} has no channel {channel}, only 0 to {stream.channels - 1}.")
+        decoding = _decode(container, stream, channel)
+        samples = 0
+        while True:
+            try:
+                block = next(decoding)
+            except StopIteration as end:
+                packets, bad = end.value
+                break
+            except (av.FFmpegError, ValueError) as error:
+                raise AudioError(f"{label} has {stream.channels} channels that cannot be mixed. {ACCEPTED}.") from error
+            samples += len(block)
+            yield block
         declared = _declared_seconds(container, stream)
-    if not audio.size:
-        raise AudioError(f"{label} holds no sound that can be decoded. {ACCEPTED}.")
-    found = seconds(audio)
+    found = samples / SAMPLE_RATE
+    if not samples:
+        return ""
     if promised:
-        start, end = promised
-        declared = found * (end - start) / (size - start)
+        start, end_byte = promised
+        declared = found * (end_byte - start) / (size - start)
     if declared and found < declared * (1 - SLACK_SHARE) - SLACK_SECONDS:
-        return audio, f"it declares {declared:.1f} s of sound and {found:.1f} s are there"
+        return f"it declares {declared:.1f} s of sound and {found:.1f} s are there"
     if bad > 1 + packets // 1000:  # one: a tag or a half frame at the end of an MP3 or AAC is everyday and harmless
-        return audio, f"{bad} of its {packets} packets cannot be decoded, and {found:.1f} s can"
+        return f"{bad} of its {packets} packets cannot be decoded, and {found:.1f} s can"
     if _ogg_breaks_off(file, size):
-        return audio, f"it breaks off in the middle of a page, after {found:.1f} s"
-    return audio, ""
+        return f"it breaks off in the middle of a page, after {found:.1f} s"
+    return ""
 
 
 def _declared_seconds(container: Any, stream: Any) -> float | None:
@@ -237,27 +321,27 @@ def _peek(file: BinaryIO, start: int, length: int) -> bytes:
     return file.read(length)
 
 
-def _decode(container: Any, stream: Any) -> tuple[np.ndarray, int, int]:
-    """Return samples, the number of packets, and how many of them could not be decoded."""
-    pieces: list[np.ndarray] = []
+def _decode(container: Any, stream: Any, channel: int | None) -> Generator[np.ndarray, None, tuple[int, int]]:
+    """Yield samples; return the number of packets, and how many of them could not be decoded."""
     packets = bad = 0
     form: tuple[str, str, int] | None = None
     resampler: Any = None
 
-    def resample(frame: Any) -> None:
+    def resample(frame: Any) -> Iterator[np.ndarray]:
         # Resampling comes before mixing: FFmpeg's own downmix weighs the channels by their place in the room.
-        out = resampler.resample(frame)
-        pieces.extend(_mix(piece.to_ndarray().reshape(-1, piece.layout.nb_channels)) for piece in out)
+        for piece in resampler.resample(frame):
+            samples = piece.to_ndarray().reshape(-1, piece.layout.nb_channels)
+            yield _mix(samples) if channel is None else samples[:, min(channel, samples.shape[1] - 1)].copy()
 
-    def take(frame: Any) -> None:
+    def take(frame: Any) -> Iterator[np.ndarray]:
         nonlocal form, resampler
         now = (frame.format.name, frame.layout.name, frame.sample_rate)
         if now != form:  # joined recordings may change their form midway
             if resampler is not None:
-                resample(None)
+                yield from resample(None)
             # Packed floats: PyAV 18.1 crashes the process on to_ndarray() of 8 planes.
             form, resampler = now, av.AudioResampler(format="flt", rate=SAMPLE_RATE)
-        resample(frame)
+        yield from resample(frame)
 
     demux = container.demux(stream)
     while True:
@@ -275,10 +359,10 @@ def _decode(container: Any, stream: Any) -> tuple[np.ndarray, int, int]:
             bad += 1
             continue
         for frame in frames:
-            take(frame)
+            yield from take(frame)
     if resampler is not None:
-        resample(None)
-    return np.concatenate(pieces) if pieces else np.zeros(0, np.float32), packets, bad
+        yield from resample(None)
+    return packets, bad
 
 
 def _mix(samples: np.ndarray) -> np.ndarray:

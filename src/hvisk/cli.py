@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from hvisk import __version__
-from hvisk.commands import compare, evaluate, hear, prepare, report, train, transcribe, trim
+from hvisk.commands import compare, evaluate, export, hear, prepare, report, train, transcribe, trim
 from hvisk.commands.options import fail
 from hvisk.errors import HviskError
 
@@ -42,7 +42,7 @@ app.command()(evaluate.evaluate)
 app.command()(evaluate.score)
 app.command()(compare.compare)
 app.command("try")(compare.try_)
-app.command()(train.export)
+app.command()(export.export)
 app.command()(trim.trim)
 app.command()(transcribe.transcribe)
 app.command()(report.report)

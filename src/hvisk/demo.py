@@ -74,8 +74,8 @@ def run(out: Path, console: Console, *, clips: int, test_clips: int, settings: t
         raise HviskError("The demo was interrupted while it trained. The same command goes on from there.")
 
     with clock.stage("export"):
-        parity = proof.export(outcome.model, out / "model", on=test.path, clips=len(test), tell=console.print)
-        quantisation = files.read_json(out / "model" / "parity.json")["quantisation"]
+        proven = proof.prepare(outcome.model, on=test.path, clips=len(test))
+        quantisation, parity = proof.export(proven, out / "model", tell=console.print)
         console.print(f"export, {quantisation}: {parity}", markup=False)
 
     scores = {}

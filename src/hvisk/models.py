@@ -76,11 +76,11 @@ def recognisable(name: str | None = None) -> Path:
     for directory in (path, path / "model"):
         if name.strip() and (directory / "model.bin").exists():
             return directory
-    from hvisk.export import ct2
+    from hvisk.export import ct2, origin
 
     source = hugging_face(name)
     parts = {part: sha256(source / part) for part in _SMALL_FILES if (source / part).exists()}
-    content = json.dumps([ct2.VERSION, ct2.fingerprint(source), parts])
+    content = json.dumps([ct2.VERSION, origin.fingerprint(source), parts])
     out = cache_directory() / "ct2" / hashlib.sha256(content.encode()).hexdigest()[:32]
     if not (out / "model.bin").exists():
         try:
@@ -126,7 +126,7 @@ def _inside(path: Path) -> Path:
 def _cached(repo: str, revision: str | None) -> Path | None:
     from huggingface_hub import snapshot_download
 
-    from hvisk.export.ct2 import weight_files
+    from hvisk.export.origin import weight_files
 
     try:
         wanted = [*_SMALL_FILES, *_WEIGHTS]

@@ -21,10 +21,6 @@ Threads = Annotated[int, typer.Option(min=0, help="Cores to use; 0 is all.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe; repeatable.")
 ]
-Quantise = Annotated[
-    Literal["auto", "int8", "float16", "float32"],
-    typer.Option("--quantise", help="Format of the weights; auto is int8 where the proof allows it, else float16."),
-]
 
 By = Annotated[list[str] | None, typer.Option("--by", metavar="COLUMN", help="Group by this column too; repeatable.")]
 Scale = Annotated[

@@ -1,4 +1,4 @@
-"""hvisk demo, train, sweep and export: a corpus becomes a model."""
+"""hvisk demo, train and sweep: a corpus becomes a model."""
 
 import time
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hvisk.commands.options import Json, Out, Quantise, Settings, following, print_json
+from hvisk.commands.options import Json, Out, Settings, following, print_json
 
 
 def demo(
@@ -146,31 +146,3 @@ def sweep_table(rows: list[dict[str, Any]], best: dict[str, Any] | None) -> None
         note = "best" if row is best else "" if row["finished"] else "interrupted"
         table.add_row(*cells, *rates, str(row["step"]), f"{row['minutes']:.1f}", note)
     Console().print(table)
-
-
-def export(
-    model: Annotated[str, typer.Argument(help="A training run, a Hugging Face Whisper directory, or a Hub id.")],
-    out: Annotated[Path, typer.Option(help="Directory for the CTranslate2 model.")],
-    on: Annotated[
-        Path | None, typer.Option(help="Corpus to prove it on; by default what the model was validated with.")
-    ] = None,
-    clips: Annotated[int, typer.Option(min=1, help="Prove it on so many clips.")] = 200,
-    quantise: Quantise = "auto",
-    force: Annotated[bool, typer.Option("--force", help="Write the export even if it says something else.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Export for recognition without torch, and prove on held-out clips that the result says what the checkpoint says."""
-    from hvisk import models
-    from hvisk.errors import require
-    from hvisk.terminal import talk
-
-    require("torch", "train", "compare an export with its checkpoint")
-    from hvisk.train import proof
-
-    source = models.hugging_face(model)
-    parity = proof.export(source, out, on=on, clips=clips, quantisation=quantise, force=force, tell=talk().print)
-    if as_json:
-        print_json(parity.to_dict())
-    else:
-        print(f"{out}: {parity}")
-    following(f"hvisk transcribe FILE --model {out}")

@@ -21,7 +21,7 @@ from safetensors.numpy import save_file
 
 from hvisk.errors import ModelError
 from hvisk.export import kept
-from hvisk.export.ct2 import fingerprint, weight_files
+from hvisk.export.origin import fingerprint, weight_files
 from hvisk.files import atomic_directory, read_json, write_json
 from hvisk.tokens import Tokens
 

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,19 +11,28 @@ from rich.console import Console
 
 from hvisk import audio, files
 from hvisk.errors import AudioError, HviskError
-from hvisk.recogniser import longform, writers
+from hvisk.recogniser import inputs, longform, writers
 from hvisk.recogniser.engine import Recogniser
+from hvisk.recogniser.guards import Guards
 from hvisk.terminal import Bar
+
+ALL_GUARDS = Guards()
 
 
 @dataclass(frozen=True)
 class Options:
-    """How recordings become text. form: a key of `writers.WRITERS`; as_json: one JSON object a line, whatever the form."""
+    """How recordings become text. form: a key of `writers.WRITERS`; as_json: one JSON object a line, whatever the form.
 
-    form: Literal["txt", "srt", "vtt", "json"] = "txt"
+    channels: their mean is one recording, or each is one by itself. guards: None keeps every text as it is.
+    """
+
+    form: Literal["txt", "srt", "vtt", "tsv", "json"] = "txt"
     language: str = "da"
     beam_size: int = 1
     vad: bool = True
+    words: bool = False
+    guards: Guards | None = ALL_GUARDS
+    channels: Literal["mix", "separate"] = "mix"
     overwrite: bool = False
     as_json: bool = False
 
@@ -33,58 +42,103 @@ def transcribe(
 ) -> list[Path]:
     """Transcribe to stdout, or to a file each in `out`; return the recordings that could not be read, told as they come.
 
-    Raises HviskError where two recordings would be written to one file.
+    recordings: files, or `inputs.STDIN`. They are read in blocks, so that their length costs no memory; a channel by
+    itself is named name.1, name.2 and so on. Raises HviskError where two recordings would be written to one file.
     """
-    targets = [None if out is None else _target(out, recording, options.form) for recording in recordings]
-    twice = sorted({str(target) for target in targets if target and targets.count(target) > 1})
+    targets = [_target(out, recording, options.form, None) for recording in recordings] if out else []
+    twice = sorted({str(target) for target in targets if targets.count(target) > 1})
     if twice:
         raise HviskError(f"Several of the recordings would be written to {twice[0]}. Give them in separate calls.")
     broken: list[Path] = []
-    for recording, target in zip(recordings, targets, strict=True):
-        if target and target.exists() and not options.overwrite:
-            console.print(f"{recording}: {target} is there already (--overwrite makes it again)", markup=False)
-            continue
-        began = time.perf_counter()
+    for recording in recordings:
         try:
-            sound = audio.load(recording)
+            if out and not options.overwrite and options.channels == "mix":
+                target = _target(out, recording, options.form, None)
+                if target.exists():
+                    _kept(recording, target, console)
+                    continue
+            with inputs.opened(recording) as path:
+                name = _name(recording, None)
+                for channel, seconds in _channels(path, name, options):
+                    _one(recording, path, channel, seconds, recogniser, options, out, console, len(recordings) > 1)
         except AudioError as error:
             broken.append(recording)
             console.print(f"error: {error}", style="red", markup=False)
-            continue
-        with Bar(console, recording.name) as bar:
-            transcript = longform.transcribe(
-                recogniser,
-                sound,
-                language=options.language,
-                beam_size=options.beam_size,
-                vad=options.vad,
-                on_progress=bar.audio,
-            )
-        took = time.perf_counter() - began
-        _deliver(recording, transcript, target, options, heading=len(recordings) > 1)
-        console.print(
-            f"{recording}: {transcript.seconds:.1f} s of audio in {took:.1f} s, "
-            f"{transcript.seconds / took:.0f} times real time"
-            + ("" if transcript.segments else "; no speech was found"),
-            markup=False,
-        )
     return broken
 
 
-def _target(out: Path, recording: Path, form: str) -> Path:
-    return out / f"{recording.stem}.{form}"
+def _channels(path: Path, name: str, options: Options) -> Iterator[tuple[int | None, float]]:
+    """Which channels are recordings, None for the mean of all, and how many seconds they may have (0: unknown)."""
+    number, seconds = audio.about(path, name=name)
+    for channel in range(number) if options.channels == "separate" and number > 1 else (None,):
+        yield channel, seconds or 0.0
 
 
-def _deliver(
-    recording: Path, transcript: longform.Transcript, target: Path | None, options: Options, *, heading: bool
+def _one(
+    recording: Path,
+    path: Path,
+    channel: int | None,
+    length: float,
+    recogniser: Recogniser,
+    options: Options,
+    out: Path | None,
+    console: Console,
+    several: bool,
 ) -> None:
+    name = _name(recording, channel)
+    target = _target(out, recording, options.form, channel) if out else None
+    if target and target.exists() and not options.overwrite:
+        _kept(recording, target, console)
+        return
+    began = time.perf_counter()
+    with Bar(console, name) as bar:
+        transcript = longform.stream(
+            recogniser,
+            audio.blocks(path, name=_name(recording, None), channel=channel),
+            language=options.language,
+            beam_size=options.beam_size,
+            vad=options.vad,
+            words=options.words,
+            guards=options.guards,
+            on_progress=lambda done: bar.audio(done, max(length, done, 1e-3)),
+        )
+    took = time.perf_counter() - began
     text = writers.WRITERS[options.form](transcript)
     if target:
         files.write_text(target, text)
     if options.as_json:
-        value = {"file": str(recording), **json.loads(writers.to_json(transcript))}
-        print(json.dumps(value, ensure_ascii=False), flush=True)
+        place = {"file": str(recording), **({} if channel is None else {"channel": channel + 1})}
+        print(json.dumps({**place, **json.loads(writers.to_json(transcript))}, ensure_ascii=False), flush=True)
     elif target:
         print(target, flush=True)
     else:
-        print((f"--- {recording} ---\n" if heading else "") + text, end="", flush=True)
+        print((f"--- {name} ---\n" if several or channel is not None else "") + text, end="", flush=True)
+    console.print(
+        f"{name}: {transcript.seconds:.1f} s of audio in {took:.1f} s, {transcript.seconds / took:.0f} times real time"
+        + _told(transcript),
+        markup=False,
+    )
+
+
+def _told(transcript: longform.Transcript) -> str:
+    """What the guards did, as the end of a line."""
+    counts = {reason: number for reason, number in writers.guarded(transcript).items() if number}
+    names = {"drawn": "drawn again", "doubtful": "doubtful", "no speech": "left out as no speech"}
+    told = [f"{number} {names.get(reason, 'left out as credits')}" for reason, number in counts.items()]
+    if not transcript.segments:
+        told.insert(0, "no speech was found")
+    return "".join(f"; {part}" for part in told)
+
+
+def _kept(recording: Path, target: Path, console: Console) -> None:
+    console.print(f"{recording}: {target} is there already (--overwrite makes it again)", markup=False)
+
+
+def _name(recording: Path, channel: int | None) -> str:
+    name = "standard input" if recording == inputs.STDIN else str(recording)
+    return name if channel is None else f"{name}, channel {channel + 1}"
+
+
+def _target(out: Path, recording: Path, form: str, channel: int | None) -> Path:
+    stem = "stdin" if recording == inputs.STDIN else recording.stem
+    return out / (f"{stem}.{form}" if channel is None else f"{stem}.{channel + 1}.{form}")

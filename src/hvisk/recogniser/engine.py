@@ -9,8 +9,8 @@ training, never the longest of whatever clips happen to share its batch. Batches
 import math
 import os
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -56,7 +56,8 @@ class Recognition:
 @dataclass(frozen=True, eq=False)
 class Recogniser:
     """A loaded model. `own_length`: trained for clips that are not padded to 30 s. `margin`: mel frames of silence that
-    are appended to a clip at its own length. `about`: hvisk.json, empty for a model from elsewhere.
+    are appended to a clip at its own length. `about`: hvisk.json, empty for a model from elsewhere. `directory`: where it
+    was loaded from.
     """
 
     model: Any  # ctranslate2.models.Whisper
@@ -64,6 +65,7 @@ class Recogniser:
     own_length: bool
     margin: int
     about: dict[str, Any]
+    directory: Path | None = None
 
     @classmethod
     def load(cls, directory: Path, *, threads: int = 0, compute_type: str = "default") -> Self:
@@ -104,7 +106,7 @@ class Recogniser:
                     f"The tokenizer in {directory} has {tokens.size} tokens, its vocabulary {rows}: they belong to two "
                     "models. Export the model again with: hvisk export"
                 )
-        return cls(model, tokens, bool(about.get("own_length", False)), int(about.get("margin", 0)), about)
+        return cls(model, tokens, bool(about.get("own_length", False)), int(about.get("margin", 0)), about, directory)
 
     def recognise(
         self,
@@ -114,11 +116,14 @@ class Recogniser:
         task: str = "transcribe",
         beam_size: int = 1,
         batch_seconds: float = BATCH_SECONDS,
+        temperature: float = 0.0,
         on_progress: Progress | None = None,
     ) -> list[Recognition]:
         """Recognise clips (1-D float, 16 kHz, at most 30 s each) and return one result for each, in their order.
 
-        batch_seconds: padded audio in a batch, at most. beam_size 1 is greedy. on_progress is told after each batch.
+        batch_seconds: padded audio in a batch, at most. beam_size 1 is greedy. temperature: above 0 each token
+        is drawn by lot, the flatter the higher, and the beam does not count; see `draw`. on_progress is told after each
+        batch.
         Raises ValueError for a clip that is longer than 30 s, empty or not finite, ModelError for a language that the
         vocabulary lacks.
         """
@@ -133,14 +138,14 @@ class Recogniser:
         done = 0.0
         found: dict[int, Recognition] = {}
         waiting: deque[tuple[list[int], int, list[Any]]] = deque()
-        batches = deque(self._batches([len(clip) for clip in clips], batch_seconds))
+        batches = deque(self.batches([len(clip) for clip in clips], batch_seconds))
         while batches or waiting:
             while batches and len(waiting) < 2 * self.model.num_workers:
                 batch, frames, limit = batches.popleft()
                 limit = min(limit, DECODER_POSITIONS - len(prompt))
                 # Features, never encodings: an encoding of exactly 80 positions would be taken for features.
                 mel = np.stack([log_mel(clips[i], self.model.n_mels, frames) for i in batch])
-                waiting.append((batch, limit, self._submit(mel, prompt, beam_size, limit)))
+                waiting.append((batch, limit, self._submit(mel, prompt, beam_size, limit, temperature)))
             batch, limit, results = waiting.popleft()
             for i, result in zip(batch, (result.result() for result in results), strict=True):
                 ids, score = best(result.sequences_ids, result.scores, limit)
@@ -159,7 +164,12 @@ class Recogniser:
         # Padded clips of all lengths could share a batch but for the limit: in steps of 5 s there are six kinds.
         return MAX_FRAMES, MAX_TOKENS_PER_SECOND * 5 * math.ceil(samples / (5 * SAMPLE_RATE))
 
-    def _batches(self, lengths: Sequence[int], batch_seconds: float) -> list[tuple[list[int], int, int]]:
+    def frames(self, samples: int) -> int:
+        """Return how many mel frames a clip of so many samples is given."""
+        return self._shape(samples)[0]
+
+    def batches(self, lengths: Sequence[int], batch_seconds: float) -> list[tuple[list[int], int, int]]:
+        """Share clips, given their lengths in samples, out to batches: (places in `lengths`, mel frames, token limit)."""
         groups: dict[tuple[int, int], list[int]] = {}
         for i, samples in enumerate(lengths):
             groups.setdefault(self._shape(samples), []).append(i)
@@ -170,7 +180,25 @@ class Recogniser:
             batches += [(members[at : at + size], frames, limit) for at in range(0, len(members), size)]
         return batches
 
-    def _submit(self, mel: NDArray[np.float32], prompt: list[int], beam_size: int, limit: int) -> list[Any]:
+    def draw(
+        self, clip: NDArray[np.float32], temperatures: Sequence[float], *, language: str = "da", seed: int = 0
+    ) -> Iterator[tuple[float, Recognition]]:
+        """Yield a temperature and a text drawn at it, for each; the texts depend on the arguments alone.
+
+        CTranslate2 takes a seed once for each of its threads, when that first draws, so that only a model that was
+        loaded for the purpose draws the same again. Raises ModelError for a recogniser without a directory.
+        """
+        if self.directory is None:
+            raise ModelError("A model that was not loaded from a directory cannot draw. Load it with Recogniser.load")
+        ctranslate2.set_random_seed(seed)
+        fresh = replace(self, model=self.load(self.directory, threads=1, compute_type=self.model.compute_type).model)
+        for temperature in temperatures:
+            yield temperature, fresh.recognise([clip], language=language, temperature=temperature)[0]
+
+    def _submit(
+        self, mel: NDArray[np.float32], prompt: list[int], beam_size: int, limit: int, temperature: float
+    ) -> list[Any]:
+        beam_size = 1 if temperature else beam_size
         results: list[Any] = self.model.generate(
             ctranslate2.StorageView.from_array(mel),
             [prompt] * len(mel),
@@ -182,6 +210,8 @@ class Recogniser:
             suppress_blank=False,  # an empty text is the right answer to silence
             # -1: the symbols that the model's own settings forbid. The rest: no special and no timestamp in a text.
             suppress_tokens=[-1, *range(self.tokens.eot + 1, self.tokens.size)],
+            sampling_topk=0 if temperature else 1,
+            sampling_temperature=temperature or 1.0,
             return_scores=True,
             return_no_speech_prob=True,
         )

@@ -53,7 +53,7 @@ def open_system(name: str, *, language: str = "da", beam_size: int = 1, threads:
 
             return open_file(Path(rest).expanduser(), name)
         case _:
-            from hvisk.export.ct2 import weight_files
+            from hvisk.export.origin import weight_files
             from hvisk.systems.ours import open_directory
 
             directory = models.recognisable(name)

@@ -1,34 +1,69 @@
-"""A trained model to its export: CTranslate2, proven against the checkpoint's own greedy decoding on held-out clips."""
+"""A trained model to its exports, each proven against the checkpoint's own greedy decoding on held-out clips."""
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from hvisk import features, files
+import numpy as np
+from numpy.typing import NDArray
+
+from hvisk import features, files, models
 from hvisk.corpora.store import Store
-from hvisk.errors import ModelError
-from hvisk.export import ct2
-from hvisk.export.parity import Parity
+from hvisk.errors import HviskError, ModelError
+from hvisk.export import ct2, ggml, hugging_face, onnx
+from hvisk.export.parity import Decode, Parity
 from hvisk.train import model as whisper
 
-Quantisation = Literal["auto", "int8", "float16", "float32"]
+Format = Literal["ct2", "onnx", "ggml", "hf"]
+
+# What each format can be stored in; the first ones are tried in turn where nobody chooses. A CPU computes CTranslate2's
+# float16 in float32, with the same text (LOG.md).
+AUTO: dict[Format, tuple[str, ...]] = {
+    "ct2": ("int8", "float16"),
+    "onnx": ("q8", "fp16"),
+    "ggml": ("q8_0", "f16"),
+    "hf": ("kept",),
+}
+OTHERS: dict[Format, tuple[str, ...]] = {
+    "ct2": ("float32",),
+    "onnx": ("fp32", "q4"),
+    "ggml": ("q5_1",),
+    "hf": ("float16",),
+}
 
 
-def export(
-    source: Path,
-    out: Path,
-    *,
-    on: Path | None,
-    clips: int,
-    quantisation: Quantisation = "auto",
-    force: bool = False,
-    tell: Callable[[str], None],
-) -> Parity:
-    """Export the Hugging Face directory `source` to `out` and return the comparison on `clips` clips of the corpus `on`.
+@dataclass(frozen=True)
+class Proof:
+    """What exports are compared on: clips of float32, 16 kHz, with their names, and the checkpoint that hears them."""
 
-    on: by default the corpus that the model was validated with, as its hvisk.json says. quantisation: "auto" is int8 where
-    that says what the checkpoint says, else float16, with the refusal given to `tell`. Raises ModelError where no corpus is
-    known, and where too many clips differ.
+    source: Path
+    clips: Sequence[NDArray[np.float32]]
+    ids: Sequence[str]
+    model: whisper.Whisper
+    about: dict[str, Any]
+
+    def reference(self, *, padded: bool) -> Decode:
+        """The checkpoint's tokens: of clips at the length that the model is made for, or of clips padded to 30 s."""
+        own = bool(self.about.get("own_length")) and not padded
+        margin = int(self.about.get("margin", 0)) if own else features.MAX_FRAMES
+        return lambda _: self._said(margin)
+
+    @functools.lru_cache(maxsize=2)  # noqa: B019  (both lengths, once each, for as long as the proof lasts)
+    def _said(self, margin: int) -> list[list[int]]:
+        language = str(self.about.get("language", "da"))
+        return whisper.transcribe(self.model, self.clips, language=language, margin=margin)
+
+    def __hash__(self) -> int:
+        return id(self)
+
+
+def prepare(source: Path, *, on: Path | None, clips: int) -> Proof:
+    """Load the Hugging Face directory `source` and `clips` clips of the corpus `on`.
+
+    on: by default the corpus that the model was validated with, as its hvisk.json says. Raises ModelError where none is
+    known.
     """
     about = files.read_json(source / "hvisk.json") if (source / "hvisk.json").exists() else {}
     corpus = on or (Path(about["recipe"]["validation"]) if "recipe" in about else None)
@@ -36,23 +71,56 @@ def export(
         raise ModelError(f"{source} does not say what it was validated with. Add --on CORPUS, made by hvisk prepare.")
     store = Store.open(corpus)
     chosen = store.sample(clips)
-    sounds = [store.audio(i) for i in chosen]
-    model = whisper.load(source)
-    # As the recogniser will: a model from elsewhere hears clips padded to 30 s, the length that it was trained for.
-    margin = int(about.get("margin", 0)) if about.get("own_length") else features.MAX_FRAMES
-    expected = whisper.transcribe(model, sounds, language=str(about.get("language", "da")), margin=margin)
+    return Proof(source, [store.audio(i) for i in chosen], [store.ids[i] for i in chosen], whisper.load(source), about)
 
-    def as_format(chosen_format: ct2.Quantisation) -> Parity:
-        ids = [store.ids[i] for i in chosen]
-        return ct2.export(
-            source, out, reference=lambda _: expected, clips=sounds, ids=ids, quantisation=chosen_format, force=force
-        )
 
+def export(
+    proof: Proof,
+    out: Path,
+    to: Format = "ct2",
+    *,
+    quantisation: str = "auto",
+    original: str = "",
+    force: bool = False,
+    tell: Callable[[str], None],
+) -> tuple[str, Parity]:
+    """Export to `out` and return the quantisation and the comparison with the checkpoint.
+
+    quantisation: "auto" is the first of AUTO that says what the checkpoint says, with the refusals given to `tell`.
+    original: of a trimmed model the name of the whole one, for ggml. Raises ModelError where too many clips differ, and
+    HviskError for a quantisation that the format lacks.
+    """
     if quantisation != "auto":
-        return as_format(quantisation)
-    try:
-        return as_format("int8")
-    except ModelError as refused:
-        # A CPU computes in float32 with it: half the bytes of float32, and the same text (LOG.md).
-        tell(f"int8 is refused, float16 is tried: {refused}")
-        return as_format("float16")
+        known = (*AUTO[to], *OTHERS[to])
+        if quantisation not in known:
+            raise HviskError(f"{to} has no '{quantisation}'. Accepted: auto, {', '.join(known)}.")
+        return quantisation, _export(proof, out, to, quantisation, original, force)
+    *first, last = AUTO[to]
+    for wanted in first:
+        try:
+            return wanted, _export(proof, out, to, wanted, original, force)
+        except ModelError as refused:
+            if "was not written" not in str(refused):
+                raise
+            tell(f"{to}: {wanted} is refused, {last} is tried: {refused}")
+    return last, _export(proof, out, to, last, original, force)
+
+
+def _export(proof: Proof, out: Path, to: Format, quantisation: Any, original: str, force: bool) -> Parity:
+    shared: dict[str, Any] = {"clips": proof.clips, "ids": proof.ids, "force": force}
+    if to == "ct2":
+        heard = proof.reference(padded=False)
+        return ct2.export(proof.source, out, reference=heard, quantisation=quantisation, **shared)
+    heard = proof.reference(padded=True)  # the others' runtimes pad
+    if to == "onnx":
+        return onnx.export(proof.source, out, reference=heard, precision=quantisation, own_length=False, **shared)
+    if to == "ggml":
+        whole = models.hugging_face(original) if original else None
+        return ggml.export(proof.source, out, reference=heard, quantisation=quantisation, original=whole, **shared)
+
+    def reload(directory: Path) -> Decode:
+        again = whisper.load(directory)
+        language = str(proof.about.get("language", "da"))
+        return lambda clips: whisper.transcribe(again, clips, language=language, margin=features.MAX_FRAMES)
+
+    return hugging_face.export(proof.source, out, reference=heard, load=reload, precision=quantisation, **shared)

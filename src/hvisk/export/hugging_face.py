@@ -1,0 +1,152 @@
+"""A checkpoint -> a clean Hugging Face Whisper directory that stock tools read, and the proof that it still says the same.
+
+What stays behind is what only training needs (optimiser, state) and what only confuses: settings of generation in
+config.json, forced tokens that contradict the language asked for. What is added is every file that some converter of
+others asks for. No torch is needed.
+"""
+
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+
+from hvisk.errors import ModelError
+from hvisk.export import origin
+from hvisk.export.parity import Decode, Parity, compare
+from hvisk.files import atomic_directory, write_json
+from hvisk.tokens import Tokens
+
+Precision = Literal["kept", "float16"]
+
+_LARGEST = float(np.finfo(np.float16).max)
+# Settings of generation that config.json held until 2023. transformers 5 refuses or warns of some of them there.
+_FORMER = ("suppress_tokens", "begin_suppress_tokens", "max_length")
+# What contradicts a language or task that is asked for, and what names the machine that it was made on.
+_DROPPED = ("forced_decoder_ids", "_name_or_path", "_from_model_config")
+
+
+def convert(source: Path, out: Path, *, precision: Precision = "kept") -> None:
+    """Write the Whisper in `source` cleanly to the new directory `out`, which replaces an older one only when complete.
+
+    source: config.json, model.safetensors or its numbered parts, tokenizer files; anything else may lie there. precision:
+    "kept" copies the weights bit by bit, "float16" is one file in half precision. out: config.json, model.safetensors (or
+    its parts with their index), generation_config.json, preprocessor_config.json, hvisk.json, and the tokenizer in both
+    of its forms: tokenizer.json with tokenizer_config.json, and vocab.json, merges.txt, added_tokens.json,
+    special_tokens_map.json and normalizer.json. alignment_heads are kept where there are any.
+
+    Raises ModelError for what is no Whisper directory, missing or misshapen weights, a tokenizer of another model, and
+    weights that float16 cannot hold.
+    """
+    config = origin.whisper_config(source)
+    tokens = Tokens.load(source)
+    weights = _checked(source, config)
+    if tokens.size > config["vocab_size"]:
+        raise ModelError(
+            f"The tokenizer in {source} has {tokens.size} tokens, the weights have {config['vocab_size']} rows: they belong "
+            "to two models."
+        )
+    about = origin.settings(source / "hvisk.json")
+    generation = _generation(config, origin.settings(source / "generation_config.json"), tokens, about)
+    settings = {key: value for key, value in config.items() if key not in (*_FORMER, *_DROPPED)}
+    with atomic_directory(out) as directory:
+        if precision == "float16":
+            _save_halves(weights, directory / "model.safetensors", source)
+            settings = {**settings, "dtype": "float16"}
+            settings.pop("torch_dtype", None)  # what "dtype" was called before version 5
+        else:
+            index = source / "model.safetensors.index.json"
+            parts = origin.weight_files(source)
+            for file in [*parts, *([index] if parts[0].name != "model.safetensors" else [])]:
+                shutil.copyfile(file, directory / file.name)
+        tokens.save(directory)
+        write_json(
+            directory / "normalizer.json", origin.settings(source / "normalizer.json")
+        )  # of English spelling, if any
+        write_json(directory / "config.json", settings)
+        write_json(directory / "generation_config.json", generation)
+        extractor = "preprocessor_config.json"
+        write_json(directory / extractor, origin.settings(source / extractor) or origin.extractor(config))
+        write_json(directory / "hvisk.json", {"own_length": False, **about})
+
+
+def export(
+    checkpoint: Path,
+    out: Path,
+    *,
+    reference: Decode,
+    clips: Sequence[NDArray[np.float32]],
+    ids: Sequence[str],
+    load: Callable[[Path], Decode],
+    precision: Precision = "kept",
+    tolerance: float = 0.99,
+    force: bool = False,
+) -> Parity:
+    """Convert `checkpoint` to `out` if the result gives the checkpoint's tokens for at least `tolerance` of the clips.
+
+    reference: the checkpoint's own decoder, float32 mono 16 kHz clips -> text token ids of each. load: makes such a
+    decoder of the directory that was written, as with transformers, which this module does not import. ids: the clips'
+    names. force: write `out` anyhow. The comparison is stored as `out/parity.json`. On ModelError nothing is written, and
+    an older `out` stays.
+    """
+    with atomic_directory(out) as directory:
+        convert(checkpoint, directory, precision=precision)
+        parity = compare(reference, load(directory), clips, ids)
+        forced = force and parity.share_equal < tolerance
+        record = {"precision": precision, "tolerance": tolerance, "forced": forced}
+        write_json(directory / "parity.json", {**record, **parity.to_dict()})
+        if parity.share_equal < tolerance and not force:
+            way_out = "--quantise kept leaves the weights as they are, " if precision == "float16" else ""
+            raise ModelError(
+                f"{out} was not written: {parity} ({tolerance:.1%} is wanted). {way_out}--force writes it anyhow."
+            )
+    return parity
+
+
+def _checked(source: Path, config: dict[str, Any]) -> dict[str, NDArray[np.float32]]:
+    """Every tensor as float32, each of the shape that config.json makes it."""
+    weights = origin.Weights(source, config)
+    if "model.decoder.embed_tokens.weight" not in weights.left:
+        raise ModelError(f"The weights in {source} lack the decoder's embedding: this is no whole Whisper.")
+    return {name: weights.take(name) for name in sorted(weights.left)}
+
+
+def _save_halves(weights: dict[str, NDArray[np.float32]], path: Path, source: Path) -> None:
+    for name, values in weights.items():
+        if not np.abs(values).max(initial=0) <= _LARGEST:  # NaN is not either
+            raise ModelError(
+                f"The tensor '{name}' in {source} holds numbers that float16 cannot. Leave the precision as it is."
+            )
+    save_file({name: values.astype(np.float16) for name, values in weights.items()}, path, metadata={"format": "pt"})
+
+
+def _generation(
+    config: dict[str, Any], before: dict[str, Any], tokens: Tokens, about: dict[str, Any]
+) -> dict[str, Any]:
+    """generation_config.json with all that transformers, Transformers.js and the converters of others read from it."""
+    former = {key: config[key] for key in _FORMER if config.get(key) is not None}
+    kept = {key: value for key, value in before.items() if key not in _DROPPED}
+    language = about.get("language")
+    return {
+        "max_length": config["max_target_positions"],
+        "suppress_tokens": [],
+        "begin_suppress_tokens": [],
+        "max_initial_timestamp_index": 50,  # 50 x 0.02 s: the first timestamp is within a second
+        "return_timestamps": False,
+        "task": "transcribe",
+        **({"language": language} if language else {}),  # without one, transformers listens for it
+        **former,
+        **kept,
+        "is_multilingual": True,
+        "lang_to_id": {f"<|{code}|>": tokens.language(code) for code in tokens.languages()},
+        "task_to_id": {"transcribe": tokens.transcribe, "translate": tokens.translate},
+        "no_timestamps_token_id": tokens.no_timestamps,
+        "prev_sot_token_id": tokens.start_of_previous,
+        "decoder_start_token_id": tokens.sot,
+        "bos_token_id": tokens.eot,
+        "eos_token_id": tokens.eot,
+        "pad_token_id": tokens.eot,
+    }
