@@ -5,10 +5,12 @@ import difflib
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hvisk import features, files, models
+from hvisk.corpora import sources
 from hvisk.corpora.store import Store
 from hvisk.errors import CorpusError, RecipeError
 from hvisk.train.recipe import Recipe
@@ -40,7 +42,7 @@ def check(recipe: Recipe) -> None:
     named += [("watch", path) for path in recipe.watch]
     missing = [f"{key}: {path}{_near(Path(path))}" for key, path in named if not Path(path).is_dir()]
     if missing:
-        raise CorpusError(f"There is no corpus at {'; '.join(missing)}. Make one with: hvisk prepare")
+        raise CorpusError(f"There is no corpus at {'; '.join(missing)}. Make them with: {_commands(named)}")
     stores = {path: Store.open(Path(path)) for _, path in named}
     held = {path: set(store.ids) for path, store in stores.items()}
     for key, path in named[len(trained) :]:
@@ -118,6 +120,14 @@ def fits(recipe: Recipe, shape: Shape, room: float, gpus: int) -> None:
         f"{'a GPU' if gpus else 'this machine'} has {room / GIGABYTE:.1f} GB free. "
         f"{f'Set batch_seconds={possible}' if possible >= 30 * size else smaller}."
     )
+
+
+def _commands(named: Sequence[tuple[str, str]]) -> str:
+    """How the missing corpora are made, those that hvisk knows by name word for word."""
+    known = {source.name for source in sources.known()}
+    folders = dict.fromkeys(Path(path).parent for _, path in named if not Path(path).is_dir())
+    made = [f"hvisk prepare {f.name} --out {f}" for f in folders if f.name in known]
+    return "; ".join(made) or "hvisk prepare"
 
 
 def _near(path: Path) -> str:
