@@ -1,6 +1,5 @@
 """Trackers: asked for by name, refused clearly where they are not installed, and given what the log has."""
 
-import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -45,7 +44,6 @@ def test_without_a_tracker_nothing_is_made(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.skipif(importlib.util.find_spec("tensorboard") is None, reason="TensorBoard is not installed")
 def test_tensorboard_shows_what_was_measured(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

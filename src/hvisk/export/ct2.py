@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from hvisk.errors import ModelError
 from hvisk.export import origin
-from hvisk.export.parity import Decode, Parity, compare
+from hvisk.export.parity import Decode, Parity, compare, judge
 from hvisk.files import atomic_directory, write_json
 from hvisk.tokens import LANGUAGES, Tokens
 
@@ -86,17 +86,8 @@ def export(
     with atomic_directory(out) as directory:
         convert(checkpoint, directory, quantisation=quantisation)
         parity = compare(reference, (load or _recogniser)(directory), clips, ids)
-        record = {
-            "quantisation": quantisation,
-            "tolerance": tolerance,
-            "forced": force and parity.share_equal < tolerance,
-        }
-        write_json(directory / "parity.json", {**record, **parity.to_dict()})
-        if parity.share_equal < tolerance and not force:
-            way_out = "--force writes it anyhow"
-            if quantisation == "int8":
-                way_out = f"--quantise float16 is twice the size and computes in full precision, {way_out}"
-            raise ModelError(f"{out} was not written: {parity} ({tolerance:.1%} is wanted). {way_out}.")
+        closer = "--quantise float16 is twice the size and computes in full precision" if quantisation == "int8" else ""
+        judge(parity, directory, out, {"quantisation": quantisation}, tolerance=tolerance, force=force, closer=closer)
     return parity
 
 

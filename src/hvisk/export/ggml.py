@@ -22,7 +22,7 @@ from hvisk import features
 from hvisk.audio import SAMPLE_RATE
 from hvisk.errors import ModelError, require
 from hvisk.export import origin
-from hvisk.export.parity import Decode, Parity, compare
+from hvisk.export.parity import Decode, Parity, compare, judge
 from hvisk.export.trim import untrim
 from hvisk.files import atomic_directory, atomic_path, read_json, write_json
 from hvisk.tokens import LANGUAGES, Tokens
@@ -120,16 +120,12 @@ def export(
         else:
             decode = load(path)
         parity = compare(_in_whole_vocabulary(reference, checkpoint, original), decode, clips, ids)
-        forced = force and parity.share_equal < tolerance
-        record = {"quantisation": quantisation, "tolerance": tolerance, "forced": forced}
-        write_json(directory / "parity.json", {**record, **parity.to_dict()})
         write_json(directory / "hvisk.json", {**about, "quantisation": quantisation})
-        if parity.share_equal < tolerance and not force:
-            finer = {"q5_1": "--quantise q8_0 or f16 is closer to it, ", "q8_0": "--quantise f16 is closer to it, "}
-            raise ModelError(
-                f"{out} was not written: {parity} ({tolerance:.1%} is wanted). {finer.get(quantisation, '')}"
-                "--force writes it anyhow."
-            )
+        finer = {"q5_1": "--quantise q8_0 or f16 is closer to it", "q8_0": "--quantise f16 is closer to it"}
+        judge(
+            parity, directory, out, {"quantisation": quantisation}, tolerance=tolerance, force=force,
+            closer=finer.get(quantisation, ""),
+        )  # fmt: skip
     return parity
 
 

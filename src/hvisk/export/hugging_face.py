@@ -16,7 +16,7 @@ from safetensors.numpy import save_file
 
 from hvisk.errors import ModelError
 from hvisk.export import origin
-from hvisk.export.parity import Decode, Parity, compare
+from hvisk.export.parity import Decode, Parity, compare, judge
 from hvisk.files import atomic_directory, write_json
 from hvisk.tokens import Tokens
 
@@ -95,14 +95,8 @@ def export(
     with atomic_directory(out) as directory:
         convert(checkpoint, directory, precision=precision)
         parity = compare(reference, load(directory), clips, ids)
-        forced = force and parity.share_equal < tolerance
-        record = {"precision": precision, "tolerance": tolerance, "forced": forced}
-        write_json(directory / "parity.json", {**record, **parity.to_dict()})
-        if parity.share_equal < tolerance and not force:
-            way_out = "--quantise kept leaves the weights as they are, " if precision == "float16" else ""
-            raise ModelError(
-                f"{out} was not written: {parity} ({tolerance:.1%} is wanted). {way_out}--force writes it anyhow."
-            )
+        closer = "--quantise kept leaves the weights as they are" if precision == "float16" else ""
+        judge(parity, directory, out, {"precision": precision}, tolerance=tolerance, force=force, closer=closer)
     return parity
 
 

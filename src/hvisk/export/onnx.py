@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from hvisk.errors import ModelError, require
 from hvisk.export import ct2, onnx_graph, origin
 from hvisk.export.onnx_graph import Precision
-from hvisk.export.parity import Decode, Parity, compare
+from hvisk.export.parity import Decode, Parity, compare, judge
 from hvisk.features import FRAMES_PER_SECOND, MAX_FRAMES, frames_for, log_mel
 from hvisk.files import atomic_directory, read_json, write_json
 from hvisk.tokens import Tokens
@@ -111,17 +111,8 @@ def export(
     with atomic_directory(out) as directory:
         convert(checkpoint, directory, precision=precision, attentions=attentions)
         parity = compare(reference, load(directory, own_length=own_length), clips, ids)
-        record = {
-            "precision": precision,
-            "tolerance": tolerance,
-            "forced": force and parity.share_equal < tolerance,
-        }
-        write_json(directory / "parity.json", {**record, **parity.to_dict()})
-        if parity.share_equal < tolerance and not force:
-            way_out = "--force writes it anyhow"
-            if precision in ("q8", "q4"):
-                way_out = f"--quantise fp16 is larger and computes in full precision, {way_out}"
-            raise ModelError(f"{out} was not written: {parity} ({tolerance:.1%} is wanted). {way_out}.")
+        closer = "--quantise fp16 is larger and computes in full precision" if precision in ("q8", "q4") else ""
+        judge(parity, directory, out, {"precision": precision}, tolerance=tolerance, force=force, closer=closer)
     return parity
 
 

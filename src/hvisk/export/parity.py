@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from rapidfuzz.distance import Levenshtein
 
 from hvisk.errors import ModelError
+from hvisk.files import write_json
 
 Decode = Callable[[Sequence[NDArray[np.float32]]], list[list[int]]]
 
@@ -73,3 +75,26 @@ def compare(reference: Decode, exported: Decode, clips: Sequence[NDArray[np.floa
         one_token_apart=[difference for difference in differences if difference.distance == 1],
         worse=[difference for difference in differences if difference.distance > 1],
     )
+
+
+def judge(
+    parity: Parity,
+    directory: Path,
+    out: Path,
+    about: dict[str, str],
+    *,
+    tolerance: float,
+    force: bool,
+    closer: str = "",
+) -> None:
+    """Write `directory`/parity.json, and raise ModelError where too few clips are equal, unless `force`.
+
+    out: where the export will be, for the message. about: how it is stored. closer: the option of an export that is nearer
+    to the checkpoint, and what it costs, in words.
+    """
+    short = parity.share_equal < tolerance
+    record = {**about, "tolerance": tolerance, "forced": force and short, **parity.to_dict()}
+    write_json(directory / "parity.json", record)
+    if short and not force:
+        ways_out = ", ".join(filter(None, (closer, "--force writes it anyhow")))
+        raise ModelError(f"{out} was not written: {parity} ({tolerance:.1%} is wanted). {ways_out}.")

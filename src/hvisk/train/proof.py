@@ -36,27 +36,22 @@ OTHERS: dict[Format, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Proof:
-    """What exports are compared on: clips of float32, 16 kHz, with their names, and the checkpoint that hears them."""
+    """What exports are compared on: clips of float32, 16 kHz, with their names.
+
+    heard: the checkpoint's tokens of each, with so many frames of silence behind it. about: its hvisk.json.
+    """
 
     source: Path
     clips: Sequence[NDArray[np.float32]]
     ids: Sequence[str]
-    model: whisper.Whisper
+    heard: Callable[[int], list[list[int]]]
     about: dict[str, Any]
 
     def reference(self, *, padded: bool) -> Decode:
         """The checkpoint's tokens: of clips at the length that the model is made for, or of clips padded to 30 s."""
         own = bool(self.about.get("own_length")) and not padded
         margin = int(self.about.get("margin", 0)) if own else features.MAX_FRAMES
-        return lambda _: self._said(margin)
-
-    @functools.lru_cache(maxsize=2)  # noqa: B019  (both lengths, once each, for as long as the proof lasts)
-    def _said(self, margin: int) -> list[list[int]]:
-        language = str(self.about.get("language", "da"))
-        return whisper.transcribe(self.model, self.clips, language=language, margin=margin)
-
-    def __hash__(self) -> int:
-        return id(self)
+        return lambda _: self.heard(margin)
 
 
 def prepare(source: Path, *, on: Path | None, clips: int) -> Proof:
@@ -71,7 +66,14 @@ def prepare(source: Path, *, on: Path | None, clips: int) -> Proof:
         raise ModelError(f"{source} does not say what it was validated with. Add --on CORPUS, made by hvisk prepare.")
     store = Store.open(corpus)
     chosen = store.sample(clips)
-    return Proof(source, [store.audio(i) for i in chosen], [store.ids[i] for i in chosen], whisper.load(source), about)
+    sounds, ids = [store.audio(i) for i in chosen], [store.ids[i] for i in chosen]
+    model, language = whisper.load(source), str(about.get("language", "da"))
+
+    @functools.cache  # several formats are compared with the same
+    def heard(margin: int) -> list[list[int]]:
+        return whisper.transcribe(model, sounds, language=language, margin=margin)
+
+    return Proof(source, sounds, ids, heard, about)
 
 
 def export(
