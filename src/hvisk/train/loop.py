@@ -25,6 +25,7 @@ from hvisk.train import (
     augment,
     batches,
     checkpoint,
+    kernels,
     precision,
     processes,
     remote,
@@ -123,7 +124,7 @@ def follow(recipe: Recipe, console: Console, crew: Crew, session: Session) -> Ou
         # torch's fused attention is slow backwards on short clips: 150 to 175 s of audio a second with it, 214 to 225
         # without, in one run on 2 cores (width 192, bf16).
         for one in filter(None, (model, teacher)):
-            one.net.set_attn_implementation("eager")
+            one.net.set_attn_implementation(kernels.ATTENTION)
     if teacher:
         teacher.net.to(accelerator.device)
     model.net.to(accelerator.device)

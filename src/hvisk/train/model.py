@@ -32,7 +32,9 @@ from transformers.utils import logging as transformers_logging
 
 from hvisk import features, files, licences
 from hvisk.errors import ModelError
+from hvisk.export import origin
 from hvisk.tokens import Tokens
+from hvisk.train import kernels
 from hvisk.train import mel as torch_mel
 from hvisk.train.batches import IGNORED, LETTERS, Batch
 from hvisk.train.recipe import Recipe
@@ -177,12 +179,12 @@ def loss(
     hidden = encode(model.net, mel)
     decoded = model.net.model.decoder(input_ids=batch.inputs, encoder_hidden_states=hidden).last_hidden_state
     learnt = batch.labels != IGNORED
-    logits = model.net.proj_out(decoded[learnt]).float()
     labels = batch.labels[learnt]
     tokens, clips = joint or (len(labels), len(mel))
-    total = F.cross_entropy(logits, labels, label_smoothing=label_smoothing, reduction="sum") / tokens
-    with torch.no_grad():
-        plain = total.detach() if not label_smoothing else F.cross_entropy(logits, labels, reduction="sum") / tokens
+    total, plain = (
+        part / tokens
+        for part in kernels.cross_entropy(decoded[learnt], model.net.proj_out.weight, labels, label_smoothing)
+    )
     if ctc_weight:
         log_probabilities = model.letters(hidden).float().log_softmax(-1).transpose(0, 1)
         lengths = torch.full((len(mel),), hidden.shape[1], dtype=torch.long, device=mel.device)
@@ -282,24 +284,10 @@ def save(model: Whisper, directory: Path, about: dict[str, Any]) -> None:
     tokens = model.tokens
     net = model.net
     alignment_heads = getattr(net.generation_config, "alignment_heads", None)  # of a pretrained base: where words lie
-    languages = {f"<|{code}|>": tokens.language(code) for code in tokens.languages()}
+    stated = {"alignment_heads": alignment_heads} if alignment_heads else {}
+    language = about.get("language", "da")
     net.generation_config = GenerationConfig(
-        is_multilingual=True,
-        lang_to_id=languages,
-        task_to_id={"transcribe": tokens.transcribe, "translate": tokens.translate},
-        no_timestamps_token_id=tokens.no_timestamps,
-        decoder_start_token_id=tokens.sot,
-        bos_token_id=tokens.eot,
-        eos_token_id=tokens.eot,
-        pad_token_id=tokens.eot,
-        max_length=MAX_LABELS,
-        suppress_tokens=[],
-        begin_suppress_tokens=[],
-        max_initial_timestamp_index=50,  # 50 x 0.02 s: the first timestamp is within a second
-        language=about.get("language", "da"),
-        task="transcribe",
-        return_timestamps=False,
-        **({"alignment_heads": alignment_heads} if alignment_heads else {}),
+        **origin.generation(tokens, stated, max_length=MAX_LABELS, language=language)
     )
     with _quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # transformers 5 warns of its own defaults while saving
