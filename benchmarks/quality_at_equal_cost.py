@@ -1,12 +1,12 @@
 """The usual recipe and ours, same base, corpus and minutes: python benchmarks/quality_at_equal_cost.py [--smoke]
 
-Both teach `hvisk:demo-base` synthetic Danish on all cores for as long (the loading of batches counts, evaluations do not), ours
-by the demo's recipe with a quarter of what the encoder hears padded to 30 s, theirs by `_usual.py`: padded to 30 s, streamed,
-Seq2SeqTrainer. Theirs is trained at several learning rates, each for the whole time, and in either claim the one with the fewest
-errors counts; its schedule is as long as the steps that fit, by a measurement beforehand. Claims, both greedy, on voices and
-sentences that neither has met: `our-recogniser` (hvisk on CTranslate2, float32: ours at its own length, theirs padded, as it was
-trained) and `stock-padded` (transformers' pipeline, padded to 30 s). A ratio is of their errors to ours, its spread a 95 %
-interval over the speakers.
+Both teach `hvisk:demo-base` synthetic Danish on all cores for as long (the loading of batches counts, evaluations do not),
+ours by the demo's recipe with a quarter of what the encoder hears padded to 30 s, theirs by `_usual.py`: padded to 30 s,
+streamed, Seq2SeqTrainer. Theirs is trained at several learning rates, each for the whole time, and in either claim the one
+with the fewest errors counts; its schedule is as long as the steps that fit, by a measurement beforehand. Claims, both greedy,
+on voices and sentences that neither has met: `our-recogniser` (hvisk on CTranslate2, float32: ours at its own length, theirs
+padded, as it was trained) and `stock-padded` (transformers' pipeline, padded to 30 s). A ratio is of their errors to ours, its
+spread a 95 % interval over the speakers.
 """
 
 import io
