@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from hvisk import __version__
-from hvisk.commands import compare, evaluate, export, hear, prepare, report, train, transcribe, trim
+from hvisk.commands import compare, evaluate, export, hear, prepare, report, restore, train, transcribe, trim
 from hvisk.commands.options import fail
 from hvisk.errors import HviskError
 
@@ -34,6 +34,7 @@ prepare_app.command("folder")(prepare.folder)
 prepare_app.command("source")(prepare.source)
 prepare_app.command("common-voice")(prepare.common_voice)
 prepare_app.command("list")(prepare.list_)
+app.command()(restore.restore)
 app.command()(train.demo)
 app.command()(train.train)
 app.command()(train.sweep)

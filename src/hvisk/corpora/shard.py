@@ -1,6 +1,7 @@
 """One shard: utterances in, one Arrow IPC file and the record of it out.
 
-    columns  id, text, speaker, seconds, hash, audio {bytes, path}, meta (JSON)
+    columns  id, text, speaker, seconds, hash, audio {bytes, path}, meta (JSON); where texts were restored, also
+             text_original and restored_by
     record   rows, seconds, speakers, what was left out and why, SHA-256 of the file
 
 The hash is that of the clip's samples before any codec, so that the same clip is known again in another corpus.
@@ -9,7 +10,7 @@ The hash is that of the clip's samples before any codec, so that the same clip i
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,30 +27,31 @@ from hvisk.predictions import Meta
 EXAMPLES = 5  # ids of left out clips kept by name for each reason
 
 _STRINGS = ("id", "text", "speaker", "hash", "meta")
-SCHEMA = pa.schema(
-    {
-        "id": pa.string(),
-        "text": pa.string(),
-        "speaker": pa.string(),
-        "seconds": pa.float64(),
-        "hash": pa.string(),
-        "audio": pa.struct({"bytes": pa.binary(), "path": pa.string()}),
-        "meta": pa.string(),
-    },
-    metadata={
-        "huggingface": json.dumps(
-            {
-                "info": {
-                    "features": {
-                        **{name: {"dtype": "string", "_type": "Value"} for name in _STRINGS},
-                        "seconds": {"dtype": "float64", "_type": "Value"},
-                        "audio": {"sampling_rate": sound.SAMPLE_RATE, "_type": "Audio"},
-                    }
-                }
-            }
-        )
-    },
-)
+ADDED = ("text_original", "restored_by")  # by `retext`
+
+
+def _schema(added: tuple[str, ...] = ()) -> pa.Schema:
+    features = {
+        **{name: {"dtype": "string", "_type": "Value"} for name in (*_STRINGS, *added)},
+        "seconds": {"dtype": "float64", "_type": "Value"},
+        "audio": {"sampling_rate": sound.SAMPLE_RATE, "_type": "Audio"},
+    }
+    return pa.schema(
+        {
+            "id": pa.string(),
+            "text": pa.string(),
+            "speaker": pa.string(),
+            "seconds": pa.float64(),
+            "hash": pa.string(),
+            "audio": pa.struct({"bytes": pa.binary(), "path": pa.string()}),
+            "meta": pa.string(),
+            **{name: pa.string() for name in added},
+        },
+        metadata={"huggingface": json.dumps({"info": {"features": features}})},
+    )
+
+
+SCHEMA = _schema()
 
 
 @dataclass(frozen=True)
@@ -95,20 +97,44 @@ def write_shard(
             rows.append(row)
     # Sources come ordered by speaker; readers that go through a shard in order should still meet many of them.
     order = np.random.default_rng(index).permutation(len(rows))
+    table = pa.Table.from_batches([pa.RecordBatch.from_pylist([rows[i] for i in order], schema=SCHEMA)])
+    return _write(out, index, table, dict(filtered), examples)
+
+
+def retext(
+    out: Path, index: int, source: pa.Table, texts: Sequence[tuple[str, str]], entry: dict[str, Any]
+) -> dict[str, Any]:
+    """Write a shard again with other texts, its sounds as they are, and return its record.
+
+    source: the rows that are taken. texts: of each its text and who made it, for the columns text and restored_by; the text
+    that it had goes to text_original. entry: what the record says of the clips that were left out, and "texts", what it is
+    known again by.
+    """
+    columns = {name: source[name] for name in SCHEMA.names}
+    columns["text"] = pa.array([text for text, _ in texts], pa.string())
+    columns |= {"text_original": source["text"], "restored_by": pa.array([by for _, by in texts], pa.string())}
+    table = pa.table(columns, schema=_schema(ADDED))
+    return _write(out, index, table, entry["filtered"], entry["examples"], texts=entry["texts"])
+
+
+def _write(
+    out: Path, index: int, table: pa.Table, filtered: dict[str, int], examples: dict[str, list[str]], **more: str
+) -> dict[str, Any]:
     with (
         files.atomic_path(out / f"{index:05d}.arrow") as path,
         pa.OSFile(str(path), "wb") as sink,
-        pa.ipc.new_file(sink, SCHEMA) as writer,
+        pa.ipc.new_file(sink, table.schema) as writer,
     ):
-        writer.write_batch(pa.RecordBatch.from_pylist([rows[i] for i in order], schema=SCHEMA))
+        writer.write_table(table)
     record = {
         "file": f"{index:05d}.arrow",
-        "rows": len(rows),
-        "seconds": round(sum(row["seconds"] for row in rows), 3),
+        "rows": table.num_rows,
+        "seconds": round(sum(table["seconds"].to_pylist()), 3),
         "sha256": files.sha256(out / f"{index:05d}.arrow"),
-        "speakers": sorted({row["speaker"] for row in rows}),
-        "filtered": dict(filtered),
+        "speakers": sorted(set(table["speaker"].to_pylist())),
+        "filtered": filtered,
         "examples": examples,
+        **more,
     }
     files.write_json(out / f"{index:05d}.json", record)
     return record

@@ -114,6 +114,29 @@ class Store:
         return list(self.table["text"].to_pylist())
 
     @functools.cached_property
+    def originals(self) -> list[str]:
+        """Each clip's text as its source has it; another one than `texts` where punctuation and casing were restored."""
+        return list(self.table["text_original"].to_pylist()) if self.restored else self.texts
+
+    @functools.cached_property
+    def restored_by(self) -> list[str]:
+        """Who gave each clip's text its marks and capitals: "endpoint", "tagger", "rules", "source" where it had them, or "".
+
+        "" is a text that is as it was, without them.
+        """
+        return list(self.table["restored_by"].to_pylist()) if self.restored else [""] * len(self)
+
+    @property
+    def restored(self) -> bool:
+        """Whether this is what `hvisk restore` made of another corpus."""
+        return "text_original" in self.table.column_names
+
+    @property
+    def text_style(self) -> str:
+        """How the texts are written, as in "cased, punctuated, not verbatim"; "" where nobody has said so."""
+        return str(self.manifest.get("about", {}).get("text_style", ""))
+
+    @functools.cached_property
     def speakers(self) -> list[str]:
         return list(self.table["speaker"].to_pylist())
 
@@ -251,13 +274,20 @@ def write(
     _refuse_duplicates(out, shards)
     if not any(s["rows"] for s in shards):
         raise CorpusError(f"No clip of '{name}' could be used. Filtered: {_filtered(shards) or 'nothing was given'}.")
+    return finish(out, shards, name=name, licence=licence, about=about or {}, codec=codec)
+
+
+def finish(
+    out: Path, shards: Sequence[dict[str, Any]], *, name: str, licence: str, about: dict[str, Any], codec: str
+) -> Store:
+    """Write the manifest of shards that are all there, by their records in order, and open them."""
     files.write_json(
         out / "manifest.json",
         {
             "format": FORMAT,
             "name": name,
             "licence": licence,
-            "about": about or {},
+            "about": about,
             "codec": codec,
             "sample_rate": sound.SAMPLE_RATE,
             "clips": sum(s["rows"] for s in shards),
