@@ -135,8 +135,11 @@ class Answer(http.server.BaseHTTPRequestHandler):
             return self.resolve(repo, held.get(file), commit, elsewhere)
         if verb == "tree":
             return self.reply(200, [entry(name, content) for name, content in held.items()])
-        siblings = [{"rfilename": name} for name in held]
-        return self.reply(200, {"_id": "1", "id": repo, "modelId": repo, "sha": commit, "siblings": siblings})
+        siblings = [{"rfilename": name, "size": len(content)} for name, content in held.items()]
+        about = {"_id": "1", "id": repo, "modelId": repo, "sha": commit, "siblings": siblings}
+        if licence := re.search(rb"^license: (.+)$", held.get("README.md", b""), re.MULTILINE):
+            about["cardData"] = {"license": licence[1].decode()}
+        return self.reply(200, about)
 
     def dataset(self, repo: str, verb: str, revision: str, file: str, **_: str) -> None:
         if not any(name == repo for name, _ in self.server.branches):

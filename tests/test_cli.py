@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from huggingface_hub import constants
 
 from hvisk import cli
 from hvisk.corpora.speak import speak
@@ -20,6 +21,7 @@ VERBS = [
     "prepare source",
     "prepare common-voice",
     "prepare list",
+    "restore",
     "train",
     "sweep",
     "hear",
@@ -77,8 +79,9 @@ def test_version(hvisk) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["transcribe", "nowhere.mp3", "--model", "foo"], ["'foo'", "openai/whisper-tiny"]),
-        (["transcribe", "nowhere.mp3"], ["hvisk demo", "--model"]),
+        (["transcribe", "nowhere.mp3", "gone.wav"], ["nowhere.mp3 does not exist", "patterns"]),
+        (["transcribe", "-", "--model", "foo"], ["'foo'", "openai/whisper-tiny"]),
+        (["transcribe", "-"], ["rasgaard/whisper-tiny.da is not in the cache", "hf download", "hvisk demo", "--model"]),
         (["train", "nowhere.toml"], ["nowhere.toml", "demo"]),
         (["evaluate", "hvisk:demo-base", "--on", "nowhere"], ["nowhere", "hvisk prepare"]),
         (["prepare", "folder", "nowhere", "--out", "x"], ["nowhere"]),
@@ -94,7 +97,8 @@ def test_an_error_is_one_sentence_on_stderr_and_exit_code_1(
     words: list[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     code, out, err = hvisk(*arguments)
     assert (code, out) == (1, "")
     assert err.startswith("error: ")

@@ -49,13 +49,6 @@ def test_a_converted_directory_is_recognised_with_as_it_is_and_not_trained_on(ra
             models.hugging_face(str(name))
 
 
-def test_without_a_name_the_demo_s_model_is_meant(random_ct2: Path) -> None:
-    with pytest.raises(ModelError, match=r"no model in runs/demo/model.*hvisk demo.*--model.*openai/whisper-tiny"):
-        models.recognisable(None)
-    shutil.copytree(random_ct2, models.DEFAULT)
-    assert models.recognisable() == models.recognisable("runs/demo") == models.DEFAULT
-
-
 def test_a_model_is_converted_once_for_each_content(
     random_whisper: Path, random_ct2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

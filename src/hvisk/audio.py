@@ -21,6 +21,7 @@ import soundfile
 from hvisk.errors import AudioError
 
 Codec = Literal["flac", "opus"]  # of the clips in a shard
+OPUS_BITS_PER_SECOND = 28_000
 
 SAMPLE_RATE = 16_000  # Hz; what every Whisper encoder is trained on
 MIN_RATE, MAX_RATE = 8_000, 192_000  # Hz; telephone to studio. A header that claims 1 Hz would fill the memory
@@ -29,16 +30,26 @@ ACCEPTED = (
     "Accepted: wav, flac, mp3, ogg, opus, m4a, aac, webm and the sound of mp4, mov, mkv or avi, at 8 to 192 kHz, "
     "from mono to 64 channels"
 )
-_NOT_FINITE = "{label} holds samples that are not numbers (NaN or infinite). Export it again as 16-bit wav."
+_NOT_FINITE = (
+    "{label} holds samples that are not numbers (NaN, infinite or beyond 2^31). Export it again as 16-bit wav."
+)
 PART = "Get a whole copy of the file; in Python, load(..., partial=True) takes the part that is there"
 
 # Only containers that hold sound themselves. FFmpeg would also follow playlists (HLS, concat, SDP) out to the network,
 # whatever the file is called, and nothing may leave the machine.
 CONTAINERS = "aac,ac3,aiff,amr,asf,au,avi,caf,eac3,flac,flv,matroska,mov,mp3,mpeg,mpegts,ogg,w64,wav,webm"
 
+LOUDEST = 2.0**31  # a spoilt bit makes a float of 1e38, whose square is infinite
 SLACK_SECONDS = 0.25  # priming and padding: AAC and Opus headers count up to 2 packets (< 0.1 s) that are never heard
 SLACK_SHARE = 0.001  # recorders round their headers; 3.6 s an hour
+# A damaged CAF may give its samples one at a time, ten thousand times as slowly as real packets of hundreds.
+TINY, MOST_TINY = 8, 1000
 OGG_PAGE = 27 + 255 + 255 * 255  # bytes, at most: header, segment table, segments
+
+
+def is_sound(audio: np.ndarray) -> bool:
+    """Return whether all samples are numbers that a sound can have: finite, and within 32-bit integers' full scale."""
+    return bool(np.abs(audio).max(initial=0.0) <= LOUDEST)  # neither is NaN
 
 
 def seconds(audio: np.ndarray) -> float:
@@ -79,7 +90,7 @@ def blocks(path: Path, *, name: str | None = None, channel: int | None = None) -
             except StopIteration as end:
                 loss: str = end.value
                 break
-            if not np.isfinite(block).all():
+            if not is_sound(block):
                 raise AudioError(_NOT_FINITE.format(label=label))
             if block.size:
                 found = True
@@ -112,8 +123,20 @@ def encode(audio: np.ndarray, codec: Codec = "flac") -> bytes:
         # libsndfile writes floats times 32767 and reads them over 32768; integers come back as they went in.
         soundfile.write(buffer, pcm16(audio), SAMPLE_RATE, format="FLAC", subtype="PCM_16")
     else:
-        soundfile.write(buffer, np.clip(audio, -1.0, 1.0), SAMPLE_RATE, format="OGG", subtype="OPUS")
+        _write_opus(buffer, np.clip(audio, -1.0, 1.0))
     return buffer.getvalue()
+
+
+def _write_opus(buffer: io.BytesIO, audio: np.ndarray) -> None:
+    """Ogg Opus by PyAV's libopus: as near to the original as soundfile's, no larger, and 3.8 times as fast (LOG.md)."""
+    with av.open(buffer, "w", format="ogg") as container:
+        stream = container.add_stream("libopus", rate=SAMPLE_RATE, layout="mono")
+        stream.bit_rate, stream.options = OPUS_BITS_PER_SECOND, {"vbr": "constrained"}  # music would take twice as many
+        frame = av.AudioFrame.from_ndarray(audio[None].astype(np.float32), format="flt", layout="mono")
+        frame.sample_rate, frame.pts = SAMPLE_RATE, 0
+        for some in (frame, None):
+            for packet in stream.encode(some):
+                container.mux(packet)
 
 
 def pcm16(audio: np.ndarray) -> np.ndarray:
@@ -168,7 +191,7 @@ def _load(file: BinaryIO, size: int, label: str, partial: bool) -> np.ndarray:
             raise AudioError(f"{label} is cut short or damaged: {loss}. {PART}.")
     if audio.size == 0:
         raise AudioError(f"{label} holds no sound: its sound track has 0 samples. {ACCEPTED}.")
-    if not np.isfinite(audio).all():
+    if not is_sound(audio):
         raise AudioError(_NOT_FINITE.format(label=label))
     return audio
 
@@ -210,13 +233,27 @@ def _read_any(file: BinaryIO, promised: tuple[int, int] | None, size: int, label
     return audio, loss
 
 
+class _Source:
+    """A file as FFmpeg reads it. A damaged one makes it seek to before the beginning, and PyAV prints each exception."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.name: str = getattr(file, "name", "")
+        self.read, self.tell, self._seek = file.read, file.tell, file.seek
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        try:
+            return self._seek(offset, whence)
+        except (OSError, ValueError):
+            return -1
+
+
 @contextlib.contextmanager
 def _container(file: BinaryIO, label: str) -> Iterator[tuple[Any, Any]]:
     """Open a file with FFmpeg: the container and its first sound track, which can be decoded."""
     file.seek(0)
     try:
         container = av.open(
-            file,
+            _Source(file),
             mode="r",
             options={"format_whitelist": CONTAINERS},
             metadata_errors="replace",  # tags in Latin-1 ("Interview på Fanø") are common and do not matter here
@@ -323,7 +360,7 @@ def _peek(file: BinaryIO, start: int, length: int) -> bytes:
 
 def _decode(container: Any, stream: Any, channel: int | None) -> Generator[np.ndarray, None, tuple[int, int]]:
     """Yield samples; return the number of packets, and how many of them could not be decoded."""
-    packets = bad = 0
+    packets = bad = tiny = 0
     form: tuple[str, str, int] | None = None
     resampler: Any = None
 
@@ -347,7 +384,7 @@ def _decode(container: Any, stream: Any, channel: int | None) -> Generator[np.nd
     while True:
         try:
             packet = next(demux, None)
-        except av.FFmpegError:
+        except (av.FFmpegError, IndexError):  # the latter where a damaged MPEG-TS names a track that it did not have
             bad += 2 + packets // 1000  # nothing beyond can be reached: always enough to be reported
             break
         if packet is None:
@@ -359,7 +396,11 @@ def _decode(container: Any, stream: Any, channel: int | None) -> Generator[np.nd
             bad += 1
             continue
         for frame in frames:
+            tiny += frame.samples < TINY
             yield from take(frame)
+        if tiny > MOST_TINY:
+            bad += tiny
+            break
     if resampler is not None:
         yield from resample(None)
     return packets, bad

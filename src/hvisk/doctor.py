@@ -27,7 +27,7 @@ GIB = 1 << 30  # bytes
 ENOUGH_MEMORY = 4 * GIB  # torch, a batch and the corpus index of the demo
 ENOUGH_DISK = 5 * GIB  # the environment with torch is 2 GiB, an hour of speech as FLAC 0.06, a checkpoint of tiny 0.5
 HUB_TIMEOUT = 5.0  # seconds
-DEMO_MODEL = models.DEFAULT
+DEMO_MODEL = models.DEMO
 
 # What makes matrix products fast, by the names of /proc/cpuinfo, x86 before Arm.
 CPU_FEATURES = {

@@ -3,24 +3,32 @@
     name -> hugging_face() -> config.json, model.safetensors, tokenizer files ...   to train on and to export
     name -> recognisable() -> model.bin ...                                         to recognise with; made once, kept
 
-What is here already is used without asking anybody: only a Hub id that is not in the cache touches the network.
+What is here already is used without asking anybody: only a Hub id that is not in the cache touches the network, and that
+is told on stderr, with the size, the licence and where it is kept. A branch of a Hub's repository stays at the commit that
+it had here first (`pins` in the cache directory), whatever becomes of it elsewhere; another one is asked for by name.
 """
 
+import fnmatch
 import hashlib
 import importlib.resources
 import json
 import os
 import re
+import sys
 from pathlib import Path
+from typing import Any
 
 from hvisk.errors import ModelError
-from hvisk.files import sha256
+from hvisk.files import read_json, sha256, write_json
+from hvisk.recogniser import defaults
 
-DEFAULT = Path("runs/demo/model")  # where `hvisk demo` leaves its model
+DEMO = Path("runs/demo/model")  # where `hvisk demo` leaves its model
 
 _SHIPPED = "hvisk:"
 _HUB_ID = re.compile(r"(?P<repo>(?P<owner>\w[\w.-]*)/\w[\w.-]*)(@(?P<revision>\S+))?", re.ASCII)
 _HUB_TIMEOUT = 10.0  # seconds
+_COMMIT = re.compile("[0-9a-f]{40}")
+_BRANCH = "main"  # of a Hub id without a revision
 _SETTINGS = ("config.json", "generation_config.json", "preprocessor_config.json", "hvisk.json")
 _VOCABULARY = ("tokenizer.json", "vocab.json", "merges.txt", "added_tokens.json", "special_tokens_map.json")
 _SMALL_FILES = (*_SETTINGS, *_VOCABULARY, "tokenizer_config.json", "normalizer.json")
@@ -37,8 +45,9 @@ def hugging_face(name: str) -> Path:
     """Return the directory of a Hugging Face Whisper: config.json, safetensors and tokenizer files.
 
     name: such a directory, a training run's (its model/ is meant), "hvisk:NAME" for one that ships with hvisk, or a Hub
-    id, "owner/name" or "owner/name@revision". A Hub id is downloaded only if Hugging Face's cache does not hold it
-    whole; what is cached is not asked after. Raises ModelError for a name that leads to no such model.
+    id, "owner/name" or "owner/name@revision", a branch, a tag or a whole commit. A Hub id is downloaded only if Hugging
+    Face's cache does not hold it whole; what is cached is not asked after, and stays at its commit. Raises ModelError for a
+    name that leads to no such model.
     """
     if not name.strip():
         raise ModelError(f"The model's name is empty. {_ACCEPTED}")
@@ -56,22 +65,25 @@ def hugging_face(name: str) -> Path:
         raise ModelError(
             f"There is a directory '{found['owner']}' here and no '{name}' in it; the Hub was not asked. {_ACCEPTED}"
         )
-    return _cached(found["repo"], found["revision"]) or _downloaded(found["repo"], found["revision"])
+    repo, revision = found["repo"], found["revision"] or _BRANCH
+    pinned = _pins(repo).get(revision)
+    if pinned and not _snapshot(repo, pinned).is_dir():
+        pinned = None  # who deleted it wants it anew; what is here in part is completed at its commit
+    here = _cached(repo, pinned or revision) or _downloaded(repo, pinned or revision)
+    if here.name not in (pinned, revision):
+        _pin(repo, revision, here.name)
+    return here
 
 
 def recognisable(name: str | None = None) -> Path:
     """Return a CTranslate2 directory that Recogniser.load takes.
 
     name: such a directory, a directory whose model/ is one, or a name for hugging_face(), which is then converted to
-    int8 in the cache directory, once for each content. None is DEFAULT. Raises ModelError where there is no model.
+    int8 in the cache directory, once for each content. None is the demo's model where there is one in the working
+    directory, else `defaults.MODEL` from the Hub; which of them is told on stderr. Raises ModelError where there is no model.
     """
     if name is None:
-        if not DEFAULT.is_dir():
-            raise ModelError(
-                f"There is no model in {DEFAULT}. Make one with: hvisk demo. Or name one with --model: a directory, "
-                "or a Hub id such as openai/whisper-tiny."
-            )
-        name = str(DEFAULT)
+        name = _default()
     path = Path(name).expanduser()
     for directory in (path, path / "model"):
         if name.strip() and (directory / "model.bin").exists():
@@ -100,6 +112,19 @@ def cache_directory() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "hvisk"
 
 
+def _default() -> str:
+    if (DEMO / "model.bin").exists():
+        _tell(
+            f"No model is named: {DEMO}, which hvisk demo made of synthetic speech. For people: --model {defaults.MODEL}"
+        )
+        return str(DEMO)
+    return defaults.MODEL
+
+
+def _tell(sentence: str) -> None:
+    print(sentence, file=sys.stderr, flush=True)
+
+
 def _shipped(name: str) -> Path:
     assets = Path(str(importlib.resources.files("hvisk"))) / "assets"
     names = sorted(config.parent.name for config in assets.glob("*/config.json"))
@@ -123,28 +148,60 @@ def _inside(path: Path) -> Path:
     raise ModelError(f"{path} holds no model: no config.json, and none in {path / 'model'}.{newest} {_ACCEPTED}")
 
 
-def _cached(repo: str, revision: str | None) -> Path | None:
-    from huggingface_hub import snapshot_download
+def _snapshot(repo: str, commit: str) -> Path:
+    from huggingface_hub import constants
 
+    return Path(constants.HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}" / "snapshots" / commit
+
+
+def _cached(repo: str, revision: str) -> Path | None:
+    """Hugging Face's cache as it is laid out on disk: its own functions take a second to import."""
     from hvisk.export.origin import weight_files
 
+    snapshot = _snapshot(repo, revision)
     try:
-        wanted = [*_SMALL_FILES, *_WEIGHTS]
-        found = Path(snapshot_download(repo, revision=revision, allow_patterns=wanted, local_files_only=True))
+        if not _COMMIT.fullmatch(revision):
+            snapshot = _snapshot(repo, (snapshot.parents[1] / "refs" / revision).read_text().strip())
         # Other tools may have fetched some of the files only.
-        here = {file.name for file in found.iterdir() if file.exists()}
-        return found if weight_files(found) and not _missing(here) else None
+        here = {file.name for file in snapshot.iterdir() if file.exists()}
+        return snapshot if weight_files(snapshot) and not _missing(here) else None
     except (OSError, ValueError, ModelError):  # not there; no possible id; a part of the weights is missing
         return None
 
 
-def _downloaded(repo: str, revision: str | None) -> Path:
-    from huggingface_hub import HfApi, snapshot_download
-
+def _pins(repo: str) -> dict[str, str]:
+    """The commits that a repository's branches and tags had when they were first here."""
     try:
-        files = HfApi().model_info(repo, revision=revision, timeout=_HUB_TIMEOUT).siblings or []
+        held: dict[str, str] = read_json(_pin_file(repo))
+    except (OSError, ValueError):
+        return {}
+    return held
+
+
+def _pin(repo: str, revision: str, commit: str) -> None:
+    try:
+        write_json(_pin_file(repo), {**_pins(repo), revision: commit})
+    except (
+        OSError
+    ):  # a cache that may be read only; Hugging Face's remembers the commit too, until another tool moves it
+        return
+
+
+def _pin_file(repo: str) -> Path:
+    return cache_directory() / "pins" / f"{repo.replace('/', '--')}.json"
+
+
+def _downloaded(repo: str, revision: str) -> Path:
+    from huggingface_hub import HfApi, constants, snapshot_download
+
+    if repo == defaults.MODEL and not constants.HF_HUB_OFFLINE:
+        _tell(f"{repo}, the model where none is named, is not here yet: asking {constants.ENDPOINT} for it.")
+    try:
+        about = HfApi().model_info(repo, revision=revision, timeout=_HUB_TIMEOUT, files_metadata=True)
+        files = about.siblings or []
         if missing := _missing({file.rfilename for file in files}):
             raise ModelError(f"The repository {repo} is no Whisper that hvisk can read: {missing}. {_ACCEPTED}")
+        _tell(_announced(repo, about))
         # The weights last: once they are there, so is all the rest, whenever this process may be killed.
         snapshot_download(repo, revision=revision, allow_patterns=[*_SMALL_FILES])
         return Path(snapshot_download(repo, revision=revision, allow_patterns=[*_SMALL_FILES, *_WEIGHTS]))
@@ -154,7 +211,22 @@ def _downloaded(repo: str, revision: str | None) -> Path:
         raise ModelError(_explained(error, repo, revision)) from error
 
 
-def _explained(error: Exception, repo: str, revision: str | None) -> str:
+def _announced(repo: str, about: Any) -> str:
+    from huggingface_hub import constants
+
+    wanted = [
+        file.size or 0
+        for file in about.siblings
+        if any(fnmatch.fnmatch(file.rfilename, pattern) for pattern in (*_SMALL_FILES, *_WEIGHTS))
+    ]
+    licence = getattr(about.card_data, "license", None) or "not stated"
+    return (
+        f"Fetching {repo} at {about.sha[:12]}, {sum(wanted) / 1e6:.1f} MB, licence: {licence}, from {constants.ENDPOINT} to "
+        f"{constants.HF_HUB_CACHE}; once, and nothing is sent."
+    )
+
+
+def _explained(error: Exception, repo: str, revision: str) -> str:
     from huggingface_hub import constants, errors
 
     page = f"{constants.ENDPOINT}/{repo}"
@@ -171,8 +243,9 @@ def _explained(error: Exception, repo: str, revision: str | None) -> str:
     reason = " ".join(f"{type(error).__name__}: {error}".split())
     return (
         f"{repo} is not in the cache ({constants.HF_HUB_CACHE}), and cannot be fetched from {constants.ENDPOINT} "
-        f"({reason}). Check the connection, the proxy, HF_ENDPOINT and HF_HUB_OFFLINE. Without a network, make a model "
-        "with: hvisk demo, or give the directory of one that was copied from another machine."
+        f"({reason}). Check the connection, the proxy, HF_ENDPOINT and HF_HUB_OFFLINE. Without a network, fetch it on another "
+        f"machine with: hf download {repo} --local-dir DIR, copy DIR, and name it with --model DIR; or make a model with: "
+        "hvisk demo"
     )
 
 

@@ -6,15 +6,21 @@ from typing import Annotated, Literal
 import typer
 
 from hvisk.commands.options import Beam, Json, Language, Threads, fail
+from hvisk.recogniser import defaults
 
 
 def transcribe(
     files: Annotated[list[Path], typer.Argument(help="Sound or video files, folders, patterns, or - for stdin.")],
     model: Annotated[
-        str | None, typer.Option(help="A model's directory or a Hub id; by default what hvisk demo made.")
+        str | None,
+        typer.Option(
+            help="A model's directory or a Hub id, owner/name or owner/name@revision; by default what hvisk demo made here, "
+            f"else {defaults.MODEL}, which is fetched once."
+        ),
     ] = None,
     form: Annotated[
-        Literal["txt", "srt", "vtt", "tsv", "json"], typer.Option("--format", help="txt, srt, vtt, tsv or json.")
+        Literal["txt", "srt", "vtt", "tsv", "json", "docx"],
+        typer.Option("--format", help="txt, srt, vtt, tsv, json or docx."),
     ] = "txt",
     out: Annotated[
         Path | None, typer.Option(help="Write a file for each recording to this folder, not to stdout.")
@@ -22,11 +28,11 @@ def transcribe(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Recognise files again that --out holds already.")
     ] = False,
-    beam_size: Beam = 5,
-    language: Language = "da",
+    beam_size: Beam = defaults.BEAM_SIZE,
+    language: Language = defaults.LANGUAGE,
     vad: Annotated[
         bool, typer.Option("--vad/--no-vad", help="Leave out what is not speech, or recognise every second.")
-    ] = True,
+    ] = defaults.VAD,
     guards: Annotated[
         bool,
         typer.Option(
@@ -39,29 +45,42 @@ def transcribe(
     channels: Annotated[
         Literal["mix", "separate"], typer.Option(help="Mix a file's channels, or make a transcript of each.")
     ] = "mix",
-    words: Annotated[bool, typer.Option("--words", help="Tell when each word is said; in json.")] = False,
+    words: Annotated[
+        bool | None,
+        typer.Option(
+            "--words/--no-words",
+            help="Find out when each word is said: kept in json; in srt and vtt it times the subtitles, and is the default.",
+        ),
+    ] = None,
     threads: Threads = 0,
     as_json: Json = False,
 ) -> None:
     """Turn recordings into text, on this machine alone."""
     from hvisk import models
-    from hvisk.recogniser import batch, inputs
+    from hvisk.errors import AudioError
+    from hvisk.recogniser import batch, document, inputs, writers
     from hvisk.recogniser.engine import Recogniser
     from hvisk.recogniser.guards import Guards
     from hvisk.terminal import talk
 
     recordings = inputs.expand(files)
+    if not any(recording == inputs.STDIN or recording.exists() for recording in recordings):
+        raise AudioError(f"{recordings[0]} does not exist. Give files, folders, patterns, or - for the standard input.")
     several = len(recordings) > 1 or channels == "separate"
     if out is None and several and form != "txt" and not as_json:
         raise typer.BadParameter(f"several files in one stream of {form} cannot be told apart: add --out DIR or --json")
-    if words and form != "json" and not as_json:
+    if words and form not in ("json", *writers.SUBTITLES) and not as_json:
         raise typer.BadParameter(f"{form} has no place for the times of words: add --format json or --json")
+    if form == "docx":
+        if out is None:
+            raise typer.BadParameter("a Word document is no text that could be printed: add --out DIR")
+        document.check()
     options = batch.Options(
         form=form,
         language=language,
         beam_size=beam_size,
         vad=vad,
-        words=words,
+        words=form in writers.SUBTITLES if words is None else words,
         guards=Guards(credits=not credit_lines) if guards else None,
         channels=channels,
         overwrite=overwrite,

@@ -11,25 +11,24 @@ from rich.console import Console
 
 from hvisk import audio, files
 from hvisk.errors import AudioError, HviskError
-from hvisk.recogniser import inputs, longform, writers
+from hvisk.recogniser import defaults, inputs, longform, writers
 from hvisk.recogniser.engine import Recogniser
 from hvisk.recogniser.guards import Guards
+from hvisk.recogniser.transcriber import ALL_GUARDS, Transcriber
 from hvisk.terminal import Bar
-
-ALL_GUARDS = Guards()
 
 
 @dataclass(frozen=True)
 class Options:
-    """How recordings become text. form: a key of `writers.WRITERS`; as_json: one JSON object a line, whatever the form.
+    """How recordings become text. form: one of `writers.FORMS`; as_json: one JSON object a line, whatever the form.
 
     channels: their mean is one recording, or each is one by itself. guards: None keeps every text as it is.
     """
 
-    form: Literal["txt", "srt", "vtt", "tsv", "json"] = "txt"
-    language: str = "da"
-    beam_size: int = 1
-    vad: bool = True
+    form: Literal["txt", "srt", "vtt", "tsv", "json", "docx"] = "txt"
+    language: str = defaults.LANGUAGE
+    beam_size: int = defaults.BEAM_SIZE
+    vad: bool = defaults.VAD
     words: bool = False
     guards: Guards | None = ALL_GUARDS
     channels: Literal["mix", "separate"] = "mix"
@@ -43,8 +42,11 @@ def transcribe(
     """Transcribe to stdout, or to a file each in `out`; return the recordings that could not be read, told as they come.
 
     recordings: files, or `inputs.STDIN`. They are read in blocks, so that their length costs no memory; a channel by
-    itself is named name.1, name.2 and so on. Raises HviskError where two recordings would be written to one file.
+    itself is named name.1, name.2 and so on. Raises HviskError where two recordings would be written to one file, where a
+    file cannot be written, and for a Word document without `out`.
     """
+    if options.form == "docx" and out is None:
+        raise HviskError("A Word document is no text that could be printed. Add --out DIR, where it is written.")
     targets = [_target(out, recording, options.form, None) for recording in recordings] if out else []
     twice = sorted({str(target) for target in targets if targets.count(target) > 1})
     if twice:
@@ -63,7 +65,7 @@ def transcribe(
                     _one(recording, path, channel, seconds, recogniser, options, out, console, len(recordings) > 1)
         except AudioError as error:
             broken.append(recording)
-            console.print(f"error: {error}", style="red", markup=False)
+            console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
     return broken
 
 
@@ -92,31 +94,39 @@ def _one(
         return
     began = time.perf_counter()
     with Bar(console, name) as bar:
-        transcript = longform.stream(
-            recogniser,
-            audio.blocks(path, name=_name(recording, None), channel=channel),
+        transcript = Transcriber(recogniser).transcribe(
+            path,
             language=options.language,
             beam_size=options.beam_size,
             vad=options.vad,
             words=options.words,
             guards=options.guards,
+            channel=channel,
+            name=_name(recording, None),
             on_progress=lambda done: bar.audio(done, max(length, done, 1e-3)),
         )
     took = time.perf_counter() - began
-    text = writers.WRITERS[options.form](transcript)
     if target:
-        files.write_text(target, text)
+        try:
+            files.write_bytes(target, writers.encoded(transcript, options.form, Path(name).name))
+        except OSError as error:
+            raise HviskError(
+                f"{_shown(target)} cannot be written: {error.strerror or error}. What is finished is kept, and the same "
+                "command goes on from there."
+            ) from error
     if options.as_json:
-        place = {"file": str(recording), **({} if channel is None else {"channel": channel + 1})}
+        place = {"file": _shown(recording), **({} if channel is None else {"channel": channel + 1})}
         print(json.dumps({**place, **json.loads(writers.to_json(transcript))}, ensure_ascii=False), flush=True)
     elif target:
-        print(target, flush=True)
+        print(_shown(target), flush=True)
     else:
+        text = writers.WRITERS[options.form](transcript)
         print((f"--- {name} ---\n" if several or channel is not None else "") + text, end="", flush=True)
     console.print(
         f"{name}: {transcript.seconds:.1f} s of audio in {took:.1f} s, {transcript.seconds / took:.0f} times real time"
         + _told(transcript),
         markup=False,
+        soft_wrap=True,
     )
 
 
@@ -131,12 +141,21 @@ def _told(transcript: longform.Transcript) -> str:
 
 
 def _kept(recording: Path, target: Path, console: Console) -> None:
-    console.print(f"{recording}: {target} is there already (--overwrite makes it again)", markup=False)
+    console.print(
+        f"{_shown(recording)}: {_shown(target)} is there already (--overwrite makes it again)",
+        markup=False,
+        soft_wrap=True,
+    )
 
 
 def _name(recording: Path, channel: int | None) -> str:
-    name = "standard input" if recording == inputs.STDIN else str(recording)
+    name = "standard input" if recording == inputs.STDIN else _shown(recording)
     return name if channel is None else f"{name}, channel {channel + 1}"
+
+
+def _shown(path: Path) -> str:
+    # A name in an old encoding reads as lone surrogates, and those cannot be printed.
+    return str(path).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _target(out: Path, recording: Path, form: str, channel: int | None) -> Path:

@@ -1,9 +1,7 @@
-"""Transcripts as text: plain, SubRip and WebVTT subtitles, a table, and JSON. Each writer is Transcript -> str.
+"""Transcripts as files: plain text, SubRip and WebVTT subtitles, a table, JSON, and a Word document.
 
-Subtitles show two lines of at most 42 characters (the common rule of broadcasters: a line's width on a screen, and what
-is read at a glance). A longer segment becomes several, and shares its time out by their characters.
-
-The JSON is an object; times are seconds from the start of the recording, to the millisecond:
+What is shown when in subtitles is told in `subtitles`. docs/transcripts.md describes every form, and
+docs/transcript.schema.json the JSON: an object, with times in seconds from the start of the recording, to the millisecond.
 
     {"language": "da", "seconds": 12.34, "text": "all segments, joined by spaces",
      "segments": [{"start": 0.5, "end": 3.2, "text": "...", "score": -0.1234}],
@@ -18,41 +16,41 @@ words were timed has them too, `probability` from 0 to 1:
 the same ("loop", "compression", "rate"). left_out holds segments whose doubt is "no speech" or "credits". guards counts.
 """
 
-import itertools
 import json
-import math
-import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+from hvisk.errors import HviskError
+from hvisk.files import write_bytes
+from hvisk.recogniser.document import to_docx
 from hvisk.recogniser.guards import LEFT_OUT
 from hvisk.recogniser.longform import Segment, Transcript
+from hvisk.recogniser.subtitles import cues, plain
 from hvisk.recogniser.words import Word
 
-LINE_CHARACTERS = 42
-CUE_LINES = 2
+SUBTITLES = ("srt", "vtt")  # the forms that the times of words make better
 
 
 def to_txt(transcript: Transcript) -> str:
     """Return a segment a line."""
-    return "".join(_plain(segment.text) + "\n" for segment in transcript.segments)
+    return "".join(plain(segment.text) + "\n" for segment in transcript.segments)
 
 
 def to_srt(transcript: Transcript) -> str:
     """Return SubRip subtitles. The format cannot hold "-->" in a text, so that it becomes an arrow."""
-    cues = enumerate(_cues(transcript), start=1)
     return "".join(
-        f"{number}\n{_time(start, ',')} --> {_time(end, ',')}\n{text.replace('-->', '→')}\n\n"
-        for number, (start, end, text) in cues
+        f"{number}\n{_time(cue.start, ',')} --> {_time(cue.end, ',')}\n{_text(cue.lines).replace('-->', '→')}\n\n"
+        for number, cue in enumerate(cues(transcript), start=1)
     )
 
 
 def to_vtt(transcript: Transcript) -> str:
     """Return WebVTT subtitles, with the characters escaped that mean markup there."""
-    cues = (
-        f"{_time(start, '.')} --> {_time(end, '.')}\n{_escaped(text)}\n\n" for start, end, text in _cues(transcript)
+    return "WEBVTT\n\n" + "".join(
+        f"{_time(cue.start, '.')} --> {_time(cue.end, '.')}\n{_escaped(_text(cue.lines))}\n\n"
+        for cue in cues(transcript)
     )
-    return "WEBVTT\n\n" + "".join(cues)
 
 
 def to_json(transcript: Transcript) -> str:
@@ -83,7 +81,7 @@ def guarded(transcript: Transcript) -> dict[str, int]:
 def to_tsv(transcript: Transcript) -> str:
     """Return a header and a segment a line, its start and end in milliseconds, as OpenAI's Whisper writes it."""
     rows = (
-        f"{round(segment.start * 1000)}\t{round(segment.end * 1000)}\t{_plain(segment.text)}\n"
+        f"{round(segment.start * 1000)}\t{round(segment.end * 1000)}\t{plain(segment.text)}\n"
         for segment in transcript.segments
     )
     return "start\tend\ttext\n" + "".join(rows)
@@ -96,6 +94,27 @@ WRITERS: dict[str, Callable[[Transcript], str]] = {
     "tsv": to_tsv,
     "json": to_json,
 }
+FORMS = (*WRITERS, "docx")
+
+
+def encoded(transcript: Transcript, form: str, name: str) -> bytes:
+    """Return a transcript of the recording `name` as a file's bytes, in one of FORMS; text is UTF-8."""
+    return to_docx(transcript, name) if form == "docx" else WRITERS[form](transcript).encode()
+
+
+def save(transcript: Transcript, path: Path | str, *, name: str | None = None) -> None:
+    """Write a transcript to a file, atomically, in the form that its ending names: one of FORMS.
+
+    name: what a Word document calls the recording, by default as the file is called. Raises HviskError for another ending,
+    MissingExtra for .docx without python-docx.
+    """
+    path = Path(path)
+    form = path.suffix.lower().removeprefix(".")
+    if form not in FORMS:
+        raise HviskError(
+            f"{path}: a transcript has no form '{form}'. Accepted: {', '.join(f'.{form}' for form in FORMS)}."
+        )
+    write_bytes(path, encoded(transcript, form, path.stem if name is None else name))
 
 
 def _segment(segment: Segment) -> dict[str, Any]:
@@ -119,40 +138,8 @@ def _word(word: Word) -> dict[str, Any]:
     }
 
 
-def _cues(transcript: Transcript) -> Iterator[tuple[int, int, str]]:
-    """Yield start and end, in milliseconds, and one or two lines of text."""
-    for segment in transcript.segments:
-        lines = _lines(_plain(segment.text))
-        texts = ["\n".join(lines[at : at + CUE_LINES]) for at in range(0, len(lines), CUE_LINES)]
-        yield from zip(*_shares(segment, texts), texts, strict=True)
-
-
-def _shares(segment: Segment, texts: list[str]) -> tuple[list[int], list[int]]:
-    start, end = round(segment.start * 1000), round(segment.end * 1000)
-    read = [0, *itertools.accumulate(len(text) for text in texts)]
-    times = [start + (end - start) * characters // max(read[-1], 1) for characters in read]
-    return times[:-1], times[1:]
-
-
-def _lines(text: str) -> list[str]:
-    """Wrap into as few lines as LINE_CHARACTERS allow, and those as even as they get: no last line of one word."""
-    lines = _wrap(text, LINE_CHARACTERS)
-    if len(lines) < 2:
-        return lines
-    for width in range(math.ceil(len(text) / len(lines)), LINE_CHARACTERS):
-        even = _wrap(text, width)
-        if len(even) == len(lines):
-            return even
-    return lines
-
-
-def _wrap(text: str, width: int) -> list[str]:
-    # A word that is longer than a line stays whole: a cut in it would be read as two words.
-    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.split())  # a blank line would end the cue
+def _text(lines: tuple[str, ...]) -> str:
+    return "\n".join(lines)
 
 
 def _escaped(text: str) -> str:
