@@ -7,7 +7,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test browser javascript bench base notebooks lint clean
+.PHONY: setup demo test tools javascript bench base notebooks lint clean
 
 setup: .venv/ready
 
@@ -16,7 +16,7 @@ setup: .venv/ready
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet --constraint constraints.txt torch
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[train,demo,dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[train,demo,serve,docx,dev]'
 	# For its vocabulary and mel filters, which tests compare with; what it would bring along (triton, 1 GB) is not needed.
 	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps openai-whisper
 	touch $@
@@ -24,13 +24,18 @@ setup: .venv/ready
 demo: setup
 	$(BIN)/hvisk demo --out runs/demo
 
-test: setup browser javascript
+test: setup tools javascript
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
-# The report is tested in a real browser. As root on Debian or Ubuntu one is installed; elsewhere the test says what to do.
-browser:
-	@command -v chromium || command -v chromium-browser || command -v google-chrome || \
-	  { test "$$(id -u)" = 0 && command -v apt-get && apt-get update -qq && apt-get install -y -qq chromium; } || true
+# Tests use a real browser, a real PostgreSQL, and strace, which sees every connection. As root on Debian or Ubuntu what is
+# missing is installed; elsewhere the tests say what to do.
+tools:
+	@missing=""; \
+	command -v chromium || command -v chromium-browser || command -v google-chrome || missing="chromium"; \
+	command -v strace || missing="$$missing strace"; \
+	ls -d /usr/lib/postgresql/*/bin 2>/dev/null || command -v postgres || missing="$$missing postgresql"; \
+	test -z "$$missing" || { test "$$(id -u)" = 0 && command -v apt-get && apt-get update -qq && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; } || true
 
 # Transformers.js itself, in which an ONNX export is tested where there is a node (474 MB).
 javascript:

@@ -32,6 +32,7 @@ VERBS = [
     "try",
     "export",
     "transcribe",
+    "serve",
     "report",
     "card",
     "push",
