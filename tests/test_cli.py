@@ -32,6 +32,7 @@ VERBS = [
     "try",
     "export",
     "transcribe",
+    "listen",
     "serve",
     "report",
     "card",

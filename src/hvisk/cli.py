@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from hvisk import __version__
-from hvisk.commands import compare, evaluate, export, hear, prepare, report, restore, serve, train, transcribe, trim
+from hvisk.commands import compare, evaluate, export, hear, listen, prepare, report, restore, serve, train, transcribe, trim
 from hvisk.commands.options import fail
 from hvisk.errors import HviskError
 
@@ -46,6 +46,7 @@ app.command("try")(compare.try_)
 app.command()(export.export)
 app.command()(trim.trim)
 app.command()(transcribe.transcribe)
+app.command()(listen.listen)
 app.command()(serve.serve)
 app.command()(report.report)
 app.command()(report.card)
