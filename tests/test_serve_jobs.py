@@ -248,8 +248,7 @@ def test_told_to_end_it_gives_its_work_back_and_says_so_to_who_waits(silent_ct2:
     answers: list[httpx2.Response] = []
     sound = {"file": ("a", said("Ja."))}
     with running(silent_ct2, tmp_path / "data") as served:
-        (worker,) = served.workers()
-        os.kill(worker, signal.SIGSTOP)
+        worker = served.freeze()
 
         def ask() -> None:
             with served.client() as client:

@@ -141,18 +141,13 @@ def test_a_client_that_loses_patience_and_tries_again_is_given_the_job_that_it_h
     served: Served, sound: bytes
 ) -> None:
     """The worker is stopped, so that the first try times out; the second must find the first one's job."""
-    (worker,) = served.workers()
     before = jobs(served)
-    stopped(worker, True)
-    threading.Timer(2.5, stopped, (worker, False)).start()
+    worker = served.freeze()
+    threading.Timer(2.5, os.kill, (worker, signal.SIGCONT)).start()
     with openai.OpenAI(base_url=f"{served.url}/v1", api_key="none", timeout=1.0, max_retries=8) as client:
         result = client.audio.transcriptions.create(file=("igen.flac", sound + b"\0"), model="m", temperature=0)
     assert result.text
     assert jobs(served) == before + 1
-
-
-def stopped(process: int, stop: bool) -> None:
-    os.kill(process, signal.SIGSTOP if stop else signal.SIGCONT)
 
 
 def jobs(served: Served) -> int:

@@ -114,8 +114,7 @@ def test_all_jobs_can_be_followed_by_one_stream(client: httpx2.Client, sound: by
 
 
 def test_a_job_is_cancelled_and_tried_again(served: Served, client: httpx2.Client, sound: bytes) -> None:
-    (worker,) = served.workers()
-    os.kill(worker, signal.SIGSTOP)
+    worker = served.freeze()
     try:
         job = upload(client, sound)["id"]
         cancelled = client.post(f"/api/jobs/{job}/cancel").json()
@@ -130,8 +129,7 @@ def test_a_job_is_cancelled_and_tried_again(served: Served, client: httpx2.Clien
 
 def test_a_small_file_goes_before_large_ones(served: Served, client: httpx2.Client, sound: bytes) -> None:
     large = sound + bytes(3 << 20)
-    (worker,) = served.workers()
-    os.kill(worker, signal.SIGSTOP)
+    worker = served.freeze()
     try:
         first, second = upload(client, large)["id"], upload(client, large)["id"]
         small = upload(client, sound)

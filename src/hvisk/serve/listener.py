@@ -31,7 +31,7 @@ WAITING_BLOCKS = 256  # then the sender waits
 READ_BYTES = 16 << 10
 CONTAINERS = "matroska,webm,ogg"
 FORMS: dict[str, np.dtype[Any]] = {"pcm16": np.dtype("<i2"), "float32": np.dtype("<f4")}
-PROBE = {"format_whitelist": CONTAINERS, "probesize": "4096", "analyzeduration": "1", "fflags": "nobuffer"}
+PROBE = {"format_whitelist": CONTAINERS, "probesize": "2048", "analyzeduration": "1"}
 
 Block = NDArray[np.float32]
 
