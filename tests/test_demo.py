@@ -6,11 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from playwright.sync_api import Browser
+from rapidfuzz.distance import Levenshtein
 
-from hvisk import demo, evaluate, metrics, predictions
+from hvisk import audio, demo, evaluate, files, metrics, predictions
 from hvisk.corpora.store import Store
+from hvisk.export import heads
+from hvisk.recogniser.engine import Recogniser
 
 
 def hvisk(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -133,8 +137,37 @@ def test_the_export_verb_makes_every_format_that_the_model_allows(demo_run: Path
         assert about["clips"] == 6
         assert json.loads((demo_run / "all" / name / "parity.json").read_text())["share_equal"] == about["share_equal"]
     assert made["hf"]["share_equal"] == 1.0
+    assert (made["hf"]["wer"]["against"], made["hf"]["wer"]["difference"]) == ("texts", 0.0)
     wrong = hvisk(demo_run, "export", "runs/demo/training", "--out", "x", "--to", "onnxx")
     assert (wrong.returncode, "Accepted: ct2, onnx, ggml, hf" in wrong.stderr) == (1, True)
+
+
+def test_words_are_timed_in_a_recording_by_the_heads_that_the_export_was_given(demo_run: Path) -> None:
+    """Held-out sentences whose word times eSpeak tells: a median of 60 ms, and 95 % within 200 ms."""
+    model = demo_run / "runs/demo/model"
+    found = files.read_json(model / "config.json")["alignment_heads"]
+    assert found == files.read_json(model / "generation_config.json")["alignment_heads"]
+    assert "alignment_heads" not in files.read_json(demo_run / "runs/demo/training/model/generation_config.json")
+    spoken = heads.spoken(24, 1, split="test")
+    timing = heads.measure(Recogniser.load(model, threads=1), spoken)
+    assert (timing.median <= 0.06, timing.within_95 <= 0.2) == (True, True), timing
+
+    # And in what it hears by itself, as far as that is what was said.
+    names = [f"{number}.flac" for number in range(len(spoken))]
+    for name, item in zip(names, spoken, strict=True):
+        files.write_bytes(demo_run / "spoken" / name, audio.encode(item.audio))
+    done = hvisk(demo_run, "transcribe", *(f"spoken/{name}" for name in names), "--words", "--json")
+    assert done.returncode == 0, done.stderr
+    errors = []
+    for item, line in zip(spoken, done.stdout.splitlines(), strict=True):
+        heard = [word for segment in json.loads(line)["segments"] for word in segment["words"]]
+        said = item.text.casefold().split()
+        for block in Levenshtein.opcodes(said, [word["text"].casefold() for word in heard]):
+            if block.tag == "equal":
+                starts, words = item.starts[block.src_start : block.src_end], heard[block.dest_start : block.dest_end]
+                errors += [abs(word["start"] - start) for start, word in zip(starts, words, strict=True)]
+    assert len(errors) >= 20
+    assert (np.median(errors) <= 0.06, np.quantile(errors, 0.95) <= 0.2) == (True, True), sorted(errors)
 
 
 def test_the_report_verb_makes_a_page_of_the_same_run(demo_run: Path) -> None:

@@ -13,6 +13,7 @@ from transformers import AutoTokenizer, pipeline
 
 from hvisk.errors import ModelError
 from hvisk.export.hugging_face import Precision, convert, export
+from hvisk.export.parity import HeldOut
 from hvisk.features import MAX_FRAMES, log_mel
 from hvisk.files import read_json, sha256, write_json
 from hvisk.tokens import Tokens
@@ -111,7 +112,7 @@ def test_the_stock_converter_of_ctranslate2_reads_it(checkpoint: Path, tmp_path:
 def test_what_says_something_else_is_not_written_unless_forced(
     checkpoint: Path, clip: np.ndarray, tmp_path: Path
 ) -> None:
-    arguments = {"reference": lambda _: [[1, 2]], "load": lambda _: lambda _: [[1]], "clips": [clip], "ids": ["noise"]}
+    arguments = {"reference": lambda _: [[1, 2]], "load": lambda _: lambda _: [[1]], "on": HeldOut([clip], ["noise"])}
     with pytest.raises(ModelError, match=r"was not written: 0 of 1 clips.*kept leaves the weights.*--force"):
         export(checkpoint, tmp_path / "out", precision="float16", **arguments)
     assert not (tmp_path / "out").exists()

@@ -20,8 +20,9 @@ import test_tokens
 from hvisk.errors import ModelError
 from hvisk.export import kept
 from hvisk.export.ggml import BLOCK, Quantisation, convert, decoder, export, quantised
+from hvisk.export.parity import HeldOut
 from hvisk.export.trim import trim
-from hvisk.features import MAX_FRAMES, log_mel
+from hvisk.features import HOP, MAX_FRAMES, log_mel
 from hvisk.files import read_json, write_json
 from hvisk.tokens import LANGUAGES, Tokens
 from test_ct2 import edit, generate, reweigh
@@ -44,7 +45,10 @@ def sounds() -> list[np.ndarray]:
 
 
 def build(directory: Path, tokens: Tokens) -> Path:
-    """A narrow Whisper that has learnt what to say to each clip, so that rounding does not decide what it says."""
+    """A narrow Whisper that has learnt what to say to each clip, with timestamps and without.
+
+    What it says is as sure as can be, so that rounding does not decide it.
+    """
     torch.manual_seed(5)
     config = WhisperConfig(
         vocab_size=tokens.size,
@@ -65,15 +69,28 @@ def build(directory: Path, tokens: Tokens) -> Path:
         dropout=0.0,
     )
     net = WhisperForConditionalGeneration(config)
-    mel = torch.from_numpy(np.stack([log_mel(clip, frames=MAX_FRAMES) for clip in sounds()]))
+    mels = [log_mel(clip, frames=MAX_FRAMES) for clip in sounds()]
+    # faster-whisper does not pad the sound with silence, but its log-mel with zeros.
+    zeros = [
+        np.where(np.arange(MAX_FRAMES) * HOP < len(clip), mel, 0) for mel, clip in zip(mels, sounds(), strict=True)
+    ]
     with torch.no_grad():
-        heard = net.model.encoder(mel).last_hidden_state
-    labels = [torch.tensor(tokens.labels(sentence)) for sentence in SENTENCES]
-    texts = torch.nn.utils.rnn.pad_sequence(labels, batch_first=True, padding_value=tokens.eot)
+        heard = net.model.encoder(torch.from_numpy(np.stack([*mels, *mels, *zeros]))).last_hidden_state
+    plain = [tokens.labels(sentence) for sentence in SENTENCES]
+    timed = [
+        tokens.timestamped_labels([(0.0, len(clip) / 16_000, sentence)])
+        for clip, sentence in zip(sounds(), SENTENCES, strict=True)
+    ]
+    texts = torch.nn.utils.rnn.pad_sequence(list(map(torch.tensor, (*plain, *timed, *timed))), True, -100)
+    # The first label is the timestamp, or else the first token after <|notimestamps|>, which nobody has to guess.
+    labels = texts[:, 3:].clone()
+    labels[: len(plain), 0] = -100
+    learnt = labels >= 0
+    inputs = texts[:, :-1].clamp(min=0)
     optimiser = torch.optim.Adam(net.model.decoder.parameters(), lr=1e-2)
     for _ in range(60):
-        said = net.model.decoder(input_ids=texts[:, :-1], encoder_hidden_states=heard).last_hidden_state
-        loss = torch.nn.functional.cross_entropy(net.proj_out(said[:, 3:]).transpose(1, 2), texts[:, 4:])
+        said = net.model.decoder(input_ids=inputs, encoder_hidden_states=heard).last_hidden_state
+        loss = torch.nn.functional.cross_entropy(net.proj_out(said[:, 2:][learnt]), labels[learnt])
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -288,8 +305,7 @@ def test_a_trimmed_model_gets_its_whole_vocabulary_again(
         small,
         tmp_path / "out",
         reference=lambda _: transformers_says(small),
-        clips=clips,
-        ids=IDS,
+        on=HeldOut(clips, IDS),
         quantisation="f16",
         original=full,
         tolerance=1.0,
@@ -306,9 +322,9 @@ def test_what_says_something_else_is_not_written_unless_forced(
     out = tmp_path / "out"
     other = [generated[0], [*generated[1], 7], [1, 2, 3, 4, 5]]
     with pytest.raises(ModelError, match=r"1 of 3 clips .33\.3%.*'noise'.*f16 is closer.*--force"):
-        export(full, out, reference=lambda _: other, clips=clips, ids=IDS, load=lambda _: lambda _: generated)
+        export(full, out, reference=lambda _: other, on=HeldOut(clips, IDS), load=lambda _: lambda _: generated)
     assert list(tmp_path.iterdir()) == []
-    export(full, out, reference=lambda _: other, clips=clips, ids=IDS, load=lambda _: lambda _: generated, force=True)
+    export(full, out, reference=lambda _: other, on=HeldOut(clips, IDS), load=lambda _: lambda _: generated, force=True)
     assert sorted(path.name for path in out.iterdir()) == ["ggml-model-q8_0.bin", "hvisk.json", "parity.json"]
     stored = read_json(out / "parity.json")
     assert (stored["quantisation"], stored["tolerance"], stored["forced"], stored["equal"]) == ("q8_0", 0.99, True, 1)

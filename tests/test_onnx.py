@@ -1,8 +1,6 @@
 """ONNX exports: the same numbers as transformers, in the shapes that Transformers.js feeds, and sizes that add up."""
 
-import json
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +16,8 @@ from hvisk.corpora.speak import speak
 from hvisk.errors import MissingExtra, ModelError
 from hvisk.export.onnx import SUFFIXES, convert, export, load
 from hvisk.export.onnx_graph import Precision, decoder, encoder
-from hvisk.export.parity import Decode
-from hvisk.features import FRAMES_PER_SECOND, HOP, MAX_FRAMES, frames_for
+from hvisk.export.parity import Decode, HeldOut
+from hvisk.features import MAX_FRAMES
 from hvisk.files import read_json, write_json
 from hvisk.models import hugging_face
 from hvisk.tokens import Tokens
@@ -27,7 +25,6 @@ from hvisk.train import model as whisper
 
 WEIGHTS = "model.safetensors"
 MARGIN = 32  # what the fixtures' hvisk.json says
-NODE = Path(__file__).parent / "transformers_js"
 TINY = {
     **{"d_model": 384, "num_mel_bins": 80, "max_source_positions": 1500, "max_target_positions": 448},
     **{f"{side}_layers": 4 for side in ("encoder", "decoder")},
@@ -160,19 +157,27 @@ def test_the_directory_says_all_that_transformers_js_asks(exported: Path, random
     files = {path.name for path in exported.iterdir()}
     assert files >= {"config.json", "preprocessor_config.json", "tokenizer.json", "tokenizer_config.json", "hvisk.json"}
     assert {path.name for path in (exported / "onnx").iterdir()} == {"encoder_model.onnx", "decoder_model_merged.onnx"}
-    given = {"lang_to_id": {"<|da|>": tokens.language("da")}, "alignment_heads": [[0, 1]], "task_to_id": None}
+    assert (settings["language"], settings["task"]) == ("da", "transcribe")  # else it would take all for English
+    given = {
+        "lang_to_id": {"<|da|>": 7},
+        "alignment_heads": [[0, 1]],
+        "task_to_id": None,
+        "forced_decoder_ids": [[1, 7]],
+    }
     write_json(copy / "generation_config.json", given)
     convert(copy, copy.parent / "out", precision="q4")
     changed = read_json(copy.parent / "out" / "generation_config.json")
-    assert (changed["lang_to_id"], changed["alignment_heads"]) == (given["lang_to_id"], [[0, 1]])
-    assert changed["task_to_id"] == settings["task_to_id"]
+    assert changed["alignment_heads"] == [[0, 1]]
+    for key in ("lang_to_id", "task_to_id", "suppress_tokens"):
+        assert changed[key] == settings[key]
+    assert "forced_decoder_ids" not in changed
 
 
 def test_in_full_precision_every_text_is_the_checkpoints_at_own_length_and_padded(
     random_whisper: Path, clips: list[np.ndarray], tmp_path: Path
 ) -> None:
     names = [str(number) for number in range(len(clips))]
-    arguments = {"clips": clips, "ids": names, "precision": "fp32", "tolerance": 1.0}
+    arguments = {"on": HeldOut(clips, names), "precision": "fp32", "tolerance": 1.0}
     parity = export(random_whisper, tmp_path / "own", reference=greedy(random_whisper, MARGIN), **arguments)
     assert parity.equal == len(clips)
     stored = read_json(tmp_path / "own" / "parity.json")
@@ -274,7 +279,7 @@ def test_what_says_something_else_is_refused_and_the_older_export_stays(
     out = tmp_path / "out"
     out.mkdir()
     (out / "older").write_text("")
-    arguments: dict[str, Any] = {"reference": lambda _: [[1], [2], [3]], "clips": clips, "ids": ["a", "b", "c"]}
+    arguments: dict[str, Any] = {"reference": lambda _: [[1], [2], [3]], "on": HeldOut(clips, ["a", "b", "c"])}
     with pytest.raises(ModelError, match=r"was not written: 0 of 3 clips .* --quantise fp16 .* --force"):
         export(random_whisper, out, **arguments)
     assert [path.name for path in tmp_path.rglob("*")] == ["out", "older"]
@@ -298,24 +303,3 @@ def test_what_cannot_be_exported_or_loaded_is_told(
     with pytest.raises(MissingExtra, match=r"'onnx' is needed to write ONNX files .* pip install 'hvisk\[onnx\]'"):
         convert(copy, tmp_path / "out")
     assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.skipif(
-    not (NODE / "node_modules").exists() or shutil.which("node") is None,
-    reason=f"Transformers.js is not installed: npm ci --ignore-scripts --prefix {NODE.parent.name}/{NODE.name}",
-)
-def test_transformers_js_says_the_same_on_onnxruntime_web(clips: list[np.ndarray], tmp_path: Path) -> None:
-    source, model = hugging_face("hvisk:demo-base"), tmp_path / "model"
-    convert(source, model, precision="q8", attentions=True)
-    clips[0].astype("<f4").tofile(tmp_path / "clip.f32")
-    [ids] = load(model)(clips[:1])
-    # It pads to the window that the files name: here the clip's own length, which the encoder takes as it takes 30 s.
-    frames = frames_for(len(clips[0]), int(read_json(source / "hvisk.json").get("margin", 0)))
-    window = {"chunk_length": frames / FRAMES_PER_SECOND, "n_samples": frames * HOP, "nb_max_frames": frames}
-    for name, change in (("preprocessor_config", window), ("config", {"max_source_positions": frames // 2})):
-        write_json(model / f"{name}.json", {**read_json(model / f"{name}.json"), **change})
-    arguments = [str(model), "q8", str(tmp_path / "clip.f32"), "{}"]
-    command = ["node", str(NODE / "transcribe.mjs"), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["text"].strip() == Tokens.load(source).decode(ids)

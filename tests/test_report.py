@@ -74,6 +74,18 @@ def clip(number: int, **changes: object) -> Clip:
     return replace(made, **changes)
 
 
+WORDS = {
+    **{"against": "texts", "checkpoint": 0.0405, "exported": 0.0413, "difference": 0.00083},
+    **{"interval": (-0.0004, 0.0021), "speakers": 12, "warning": None},
+}
+NO_WORDS = {**dict.fromkeys(WORDS), "against": "checkpoint", "speakers": 3}
+
+
+def apart(identifier: str, distance: int, reference: str, exported: str) -> dict[str, object]:
+    texts = {"reference_text": reference, "exported_text": exported}
+    return {"id": identifier, "distance": distance, "reference": [5, 6], "exported": [5, 7], **texts}
+
+
 def report(**changes: object) -> ReportData:
     data = ReportData(
         title="A small Danish Whisper, trained in twelve minutes",
@@ -114,12 +126,9 @@ def report(**changes: object) -> ReportData:
             "share_equal": 118 / 120,
             "clips": 120,
             "equal": 118,
-            "one_token_apart": [{"id": "da-004", "distance": 1, "reference": [5, 6], "exported": [5, 7]}],
-            "worse": [{"id": "da-017", "distance": 3, "reference": [5, 6, 9], "exported": [1, 2, 7]}],
-            "texts": {
-                "da-004": ("fem æbler og syv blommer", "fem æbler og syv blomme"),
-                "da-017": ("han rejste sig og gik", "han rejste sig og gik op"),
-            },
+            "one_token_apart": [apart("da-004", 1, "fem æbler og syv blommer", "fem æbler og syv blomme")],
+            "worse": [apart("da-017", 3, "han rejste sig og gik", "han rejste sig og gik op")],
+            "wer": WORDS,
         },
         clips=[clip(number) for number in range(len(SENTENCES))],
         recipe={"learning_rate": 3e-4, "train": ("corpora/synthetic",), "steps": 3000, "precision": "auto", "base": ""},
@@ -218,7 +227,7 @@ def test_a_warning_stands_at_the_headline_and_only_once_at_the_table():
         {"curve": [Point(0, 0.0, wer=0.0), Point(9, 1.0, wer=0.0)], "stages": [("nothing", 0.0)]},
         {"clips": [clip(0, audio=b"", hypotheses=[])]},
         {"clips": [clip(0, reference="", hypotheses=[("after training", "")])]},
-        {"parity": {"share_equal": 1.0, "clips": 3, "equal": 3, "one_token_apart": [], "worse": []}},
+        {"parity": {"share_equal": 1.0, "clips": 3, "equal": 3, "one_token_apart": [], "worse": [], "wer": NO_WORDS}},
         {"subtitle": "", "facts": [Fact("Model", "Base", None), Fact("Corpus", "Licence", "")]},
     ],
     ids=["all", "nothing", "no words", "no curve", "one point", "no error", "no sound", "silence", "equal", "no facts"],
@@ -236,8 +245,9 @@ def test_the_parity_proof_shows_both_texts_of_the_clips_that_differ():
     assert "98.3\u00a0%" in html
     assert "118 of 120 clips" in html
     assert [line.count("<del>") + line.count("<ins") for line in aligned(html)] == [1, 2]
-    many = [{"id": f"da-{k}", "distance": 2, "reference": [], "exported": []} for k in range(50)]
-    parity = {"share_equal": 0.5, "clips": 100, "equal": 50, "one_token_apart": [], "worse": many}
+    assert "WER 4.1\u00a0% against the checkpoint&#39;s 4.0\u00a0%: +0.08 points [-0.04, +0.21]." in html
+    many = [apart(f"da-{k}", 2, "ja", "nej") for k in range(50)]
+    parity = {"share_equal": 0.5, "clips": 100, "equal": 50, "one_token_apart": [], "worse": many, "wer": NO_WORDS}
     assert "And 30 clips more." in render(report(parity=parity))
 
 
@@ -255,9 +265,8 @@ HOSTILE = [
 
 def hostile_report(text: str) -> ReportData:
     worst = replace(score(0.5, 0.1, 1, 1, 1), normaliser=text, warning=text)
-    difference = {"id": text, "distance": 1, "reference": [], "exported": []}
-    parity = {"share_equal": 0.5, "clips": 2, "equal": 1, "one_token_apart": [difference], "worse": []}
-    parity["texts"] = {text: (text, "b")}
+    parity = {"share_equal": 0.5, "clips": 2, "equal": 1, "one_token_apart": [apart(text, 1, text, "b")], "worse": []}
+    parity["wer"] = {**WORDS, "warning": text}
     hypotheses = [(text, text), (text, f"a {text}")]
     return ReportData(
         title=text,

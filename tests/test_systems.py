@@ -28,8 +28,10 @@ from transformers import (
 from conftest import LETTERS, build_whisper
 from hvisk import audio
 from hvisk.audio import SAMPLE_RATE
+from hvisk.corpora.speak import speak
 from hvisk.errors import HviskError, MissingExtra, ModelError
 from hvisk.systems import endpoint
+from hvisk.systems.cache import Cache
 from hvisk.systems.choose import PREFIXES, open_system
 from hvisk.systems.system import System, Unavailable
 from hvisk.tokens import LANGUAGES, Tokens
@@ -179,12 +181,33 @@ def test_ours_is_a_model_that_models_resolves(whisper: Path, random_ct2: Path) -
     converted = open_system(str(whisper), beam_size=2)
     listens(converted)
     assert (converted.kind, converted.name, converted.parameters) == ("hvisk", str(whisper), numbers(whisper))
-    assert converted.settings.keys() == {"model", "model_sha256", "language", "beam_size"}
+    assert converted.settings.keys() == {"model", "model_sha256", "language", "beam_size", "guards"}
     exported = open_system(str(random_ct2))
     listens(exported)
     assert exported.bytes == (random_ct2 / "model.bin").stat().st_size
     assert exported.software.startswith("hvisk ")
     assert ", ctranslate2 " in exported.software
+
+
+def test_ours_is_guarded_as_a_transcript_is_unless_asked_not_to_be(
+    random_ct2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guarded, bare = (open_system(str(random_ct2), guards=guards) for guards in (True, False))
+    assert guarded.settings["guards"] == {"again": True, "no_speech": True, "credits": True}
+    assert bare.settings["guards"] is None
+    sentence = speak("Jeg elsker tebirkes.")
+    spoken = [sentence, np.tile(sentence, 32 * SAMPLE_RATE // len(sentence))]  # the second is longer than a window
+    free = bare.recognise(spoken)
+    assert all(free)
+    assert guarded.recognise(spoken) != free  # of random weights no text is plausible: drawn again
+    monkeypatch.setattr("hvisk.recogniser.guards.is_credit", bool)  # every text is a credit line
+    assert guarded.recognise(spoken) == ["", ""]
+    assert bare.recognise(spoken) == free
+    caches = [Cache.of(tmp_path / "answers.sqlite", system.settings, system.software) for system in (guarded, bare)]
+    keys = {cache.key(sentence) for cache in caches if cache}
+    for cache in filter(None, caches):
+        cache.close()
+    assert len(keys) == 2
 
 
 def test_a_whisper_of_transformers_is_padded_and_told_the_language(brief: Path) -> None:
@@ -271,8 +294,8 @@ def test_whisper_cpp_with_beams_draws_lots_and_says_so(ggml: Path) -> None:
         ("faster-whisper:nobody/nothing", "faster-whisper cannot open 'nobody/nothing'"),
         ("openai-whisper:enormous", "Model enormous not found.*such as small"),
         ("openai-whisper:{empty}/broken.bin", "openai-whisper cannot open .*broken.bin"),
-        ("whisper.cpp:enormous", "no file 'enormous'.*ggml file.*large-v3"),
-        ("whisper.cpp:{empty}/broken.bin", "no ggml file"),
+        ("whisper.cpp:enormous", "no file 'enormous'.*ggml file, which hvisk export MODEL --to ggml makes.*large-v3"),
+        ("whisper.cpp:{empty}/broken.bin", "no ggml file.*hvisk export MODEL --to ggml"),
         ("api:example.org#whisper-1", "no endpoint. Accepted: api:URL#MODEL"),
         ("api:http://127.0.0.1/v1", "no endpoint"),
         ("predictions:{empty}/none.jsonl", "no file .*none.jsonl"),

@@ -405,6 +405,34 @@ def test_by_hand_it_says_what_is_saved_and_what_it_costs(small: Path, tmp_path: 
         assert "Give --text" in done.stderr
 
 
+def test_a_model_of_others_in_parts_and_with_old_tokenizer_files_finds_back_to_every_bit(
+    full: Path, tmp_path: Path
+) -> None:
+    """As the Hub has them: nothing of hvisk's, weights in parts and half precision, no tokenizer.json."""
+    foreign, net = tmp_path / "foreign", WhisperForConditionalGeneration.from_pretrained(full, dtype=torch.float16)
+    net.save_pretrained(foreign, max_shard_size="500KB")
+    for name in ("vocab.json", "merges.txt", "added_tokens.json", "tokenizer_config.json"):
+        shutil.copy(full / name, foreign / name)
+    original = {name: tensor for part in foreign.glob("*.safetensors") for name, tensor in load_file(part).items()}
+    assert len(list(foreign.glob("*.safetensors"))) > 1
+    done = run(foreign, "--text", DANISH, "--tokens", 2500, "--out", tmp_path / "small")
+    assert done.exit_code == 0, done.output
+    trained = load_file(tmp_path / "small" / WEIGHTS)
+    trained[EMBEDDING] = trained[EMBEDDING] + 0.125
+    save_file(trained, tmp_path / "small" / WEIGHTS, metadata={"format": "pt"})
+    done = run(tmp_path / "small", "--undo", foreign, "--out", tmp_path / "back")
+    assert done.exit_code == 0, done.output
+    back = load_file(tmp_path / "back" / WEIGHTS)
+    assert back.keys() == original.keys()
+    assert all(torch.equal(back[name], tensor) for name, tensor in original.items() if name != EMBEDDING)
+    few, many = (Tokens.load(tmp_path / name).tokenizer for name in ("small", "back"))
+    places = [many.token_to_id(few.id_to_token(index)) for index in range(2500)]
+    assert torch.equal(back[EMBEDDING][places], trained[EMBEDDING])
+    others = sorted(set(range(51_865)) - set(places))
+    assert torch.equal(back[EMBEDDING][others], original[EMBEDDING][others])
+    assert many.get_vocab() == Tokens.load(foreign).tokenizer.get_vocab()
+
+
 def rewrite(name: str, **changes: Any) -> Callable[[Path], object]:
     return lambda directory: write_json(directory / name, read_json(directory / name) | changes)
 

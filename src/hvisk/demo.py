@@ -74,7 +74,7 @@ def run(out: Path, console: Console, *, clips: int, test_clips: int, settings: t
         raise HviskError("The demo was interrupted while it trained. The same command goes on from there.")
 
     with clock.stage("export"):
-        proven = proof.prepare(outcome.model, on=test.path, clips=len(test))
+        proven = proof.prepare(outcome.model, on=test.path, clips=len(test), tell=console.print)
         quantisation, parity = proof.export(proven, out / "model", tell=console.print)
         console.print(f"export, {quantisation}: {parity}", markup=False)
 
@@ -128,6 +128,7 @@ def run(out: Path, console: Console, *, clips: int, test_clips: int, settings: t
             "equal": parity.equal,
             "one_token_apart": len(parity.one_token_apart),
             "share_equal": parity.share_equal,
+            "wer_difference": parity.wer.difference,
         },
         "transcript": spoken.getvalue(),
         "seconds": {

@@ -1,5 +1,5 @@
-// A clip through Transformers.js on onnxruntime-web's WebAssembly, as in a browser without a GPU, the result as JSON.
-// node transcribe.mjs MODEL_DIRECTORY DTYPE FLOAT32_FILE OPTIONS
+// Clips through Transformers.js on onnxruntime-web's WebAssembly, as in a browser without a GPU, the results as JSON.
+// node transcribe.mjs MODEL_DIRECTORY DTYPE LIST_OF_OPTIONS FLOAT32_FILE...
 import fs from 'node:fs';
 import path from 'node:path';
 import * as ort from 'onnxruntime-web';
@@ -7,7 +7,7 @@ import * as ort from 'onnxruntime-web';
 // Under node the library would take onnxruntime-node; a runtime that stands here goes before it.
 globalThis[Symbol.for('onnxruntime')] = ort;
 const { env, pipeline } = await import('@huggingface/transformers');
-const [directory, dtype, clip, options] = process.argv.slice(2);
+const [directory, dtype, options, ...clips] = process.argv.slice(2);
 env.allowRemoteModels = false;
 env.localModelPath = path.dirname(directory);
 env.useWasmCache = false;
@@ -18,6 +18,11 @@ const recognise = await pipeline('automatic-speech-recognition', path.basename(d
     device: 'auto',
     session_options: { executionProviders: ['wasm'] },
 });
-const bytes = fs.readFileSync(clip);
-const audio = new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
-console.log(JSON.stringify(await recognise(audio, { language: 'da', task: 'transcribe', ...JSON.parse(options) })));
+const sounds = clips.map((clip) => new Float32Array(new Uint8Array(fs.readFileSync(clip)).buffer));
+const results = [];
+for (const given of JSON.parse(options)) {
+    const found = [];
+    for (const sound of sounds) found.push(await recognise(sound, given));
+    results.push(found);
+}
+console.log(JSON.stringify({ 'onnxruntime-web': ort.env.versions.web, results }));

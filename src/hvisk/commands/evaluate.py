@@ -54,6 +54,14 @@ def evaluate(
         bool,
         typer.Option("--suites", help="Also where nobody speaks, in noise, over a telephone, and in long recordings."),
     ] = False,
+    guards: Annotated[
+        bool,
+        typer.Option(
+            "--guards/--no-guards",
+            help="Texts that no one can have said are drawn again or left out, as hvisk transcribe does; for hvisk's own "
+            "recogniser.",
+        ),
+    ] = True,
     beam_size: Beam = 5,
     language: Language = "da",
     threads: Threads = 0,
@@ -77,7 +85,7 @@ def evaluate(
     store, done = Store.open(on), []
     for name in model:
         where = out or Path("runs/evaluations") / f"{_plain(name)}--{on.resolve().parent.name}-{on.name}"
-        system = open_system(name, language=language, beam_size=beam_size, threads=threads)
+        system = open_system(name, language=language, beam_size=beam_size, threads=threads, guards=guards)
         scoring = assessment.Scoring(tuple(by or ()), fillers, test_set, words or _seen(system))
         with Bar(talk(), f"evaluating {name}") as bar:
             result = evaluation.evaluate_system(

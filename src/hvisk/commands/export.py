@@ -32,10 +32,17 @@ def export(
         Path | None, typer.Option(help="Corpus to prove it on; by default what the model was validated with.")
     ] = None,
     clips: Annotated[int, typer.Option(min=1, help="Prove it on so many clips.")] = 200,
+    attentions: Annotated[
+        bool,
+        typer.Option("--attentions", help="onnx: with the cross-attention that Transformers.js times words by."),
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Write the export even if it says something else.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Export for recognition without torch, and prove on held-out clips that the result says what the checkpoint says."""
+    """Export for recognition without torch, and prove on held-out clips that the result says what the checkpoint says.
+
+    A model that names no alignment heads is given some, found on synthetic speech: they are what the times of words follow.
+    """
     from hvisk import models
     from hvisk.errors import HviskError, require
     from hvisk.terminal import talk
@@ -48,13 +55,14 @@ def export(
     from hvisk.train import proof
 
     told = talk()
-    proven = proof.prepare(models.hugging_face(model), on=on, clips=clips)
+    proven = proof.prepare(models.hugging_face(model), on=on, clips=clips, tell=told.print)
     done, refused = {}, []
     for name in wanted:
         place = out / name if len(wanted) > 1 else out
         try:
             used, parity = proof.export(
-                proven, place, name, quantisation=quantise, original=original, force=force, tell=told.print
+                proven, place, name, quantisation=quantise, original=original, attentions=attentions, force=force,
+                tell=told.print,
             )  # fmt: skip
         except HviskError as error:
             if len(wanted) == 1:

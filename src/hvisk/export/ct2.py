@@ -4,7 +4,7 @@ Nothing here needs torch: the weights are read as numpy arrays and laid into CTr
 (CTranslate2 imports torch by itself where it is installed, to accept tensors too; it is not used.)
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from hvisk.errors import ModelError
 from hvisk.export import origin
-from hvisk.export.parity import Decode, Parity, compare, judge
+from hvisk.export.parity import TOLERANCE, Decode, HeldOut, Parity, compare, judge
 from hvisk.files import atomic_directory, write_json
 from hvisk.tokens import LANGUAGES, Tokens
 
@@ -70,22 +70,21 @@ def export(
     out: Path,
     *,
     reference: Decode,
-    clips: Sequence[NDArray[np.float32]],
-    ids: Sequence[str],
+    on: HeldOut,
     quantisation: Quantisation = "int8",
     load: Callable[[Path], Decode] | None = None,
-    tolerance: float = 0.99,
+    tolerance: float = TOLERANCE,
     force: bool = False,
 ) -> Parity:
     """Convert `checkpoint` to `out` if the result gives the checkpoint's tokens for at least `tolerance` of the clips.
 
     reference: the checkpoint's own decoder, float32 mono 16 kHz clips -> text token ids of each. load: makes such a
-    decoder of the converted directory (default: hvisk's recogniser). ids: the clips' names. force: write `out` anyhow.
-    The comparison is stored as `out/parity.json`. On ModelError nothing is written, and an older `out` stays.
+    decoder of the converted directory (default: hvisk's recogniser). force: write `out` anyhow. The comparison is
+    stored as `out/parity.json`. On ModelError nothing is written, and an older `out` stays.
     """
     with atomic_directory(out) as directory:
         convert(checkpoint, directory, quantisation=quantisation)
-        parity = compare(reference, (load or _recogniser)(directory), clips, ids)
+        parity = compare(reference, (load or _recogniser)(directory), on, Tokens.load(checkpoint).decode)
         closer = "--quantise float16 is twice the size and computes in full precision" if quantisation == "int8" else ""
         judge(parity, directory, out, {"quantisation": quantisation}, tolerance=tolerance, force=force, closer=closer)
     return parity

@@ -22,7 +22,7 @@ from hvisk import features
 from hvisk.audio import SAMPLE_RATE
 from hvisk.errors import ModelError, require
 from hvisk.export import origin
-from hvisk.export.parity import Decode, Parity, compare, judge
+from hvisk.export.parity import TOLERANCE, Decode, HeldOut, Parity, compare, judge
 from hvisk.export.trim import untrim
 from hvisk.files import atomic_directory, atomic_path, read_json, write_json
 from hvisk.tokens import LANGUAGES, Tokens
@@ -95,20 +95,19 @@ def export(
     out: Path,
     *,
     reference: Decode,
-    clips: Sequence[NDArray[np.float32]],
-    ids: Sequence[str],
+    on: HeldOut,
     quantisation: Quantisation = "q8_0",
     original: Path | None = None,
     load: Callable[[Path], Decode] | None = None,
-    tolerance: float = 0.99,
+    tolerance: float = TOLERANCE,
     force: bool = False,
 ) -> Parity:
     """Convert `checkpoint` into the directory `out` if whisper.cpp then gives its tokens for enough of the clips.
 
     reference: the checkpoint's own decoder: float32 mono 16 kHz clips, each padded to 30 s as whisper.cpp does -> text
     token ids of each, in its own vocabulary. original: see convert(). load: makes a decoder of the ggml file (default:
-    decoder(), which needs pywhispercpp). ids: the clips' names. tolerance: the share of clips that must be equal. force:
-    write `out` anyhow. out: ggml-model-QUANTISATION.bin, hvisk.json and parity.json, which is the comparison, in the whole
+    decoder(), which needs pywhispercpp). tolerance: the share of clips that must be equal. force: write
+    `out` anyhow. out: ggml-model-QUANTISATION.bin, hvisk.json and parity.json, which is the comparison, in the whole
     vocabulary's ids. On ModelError nothing is written, and an older `out` stays.
     """
     about = _about(checkpoint)
@@ -119,7 +118,8 @@ def export(
             decode = decoder(path, language=str(about.get("language", "da")), speech_only=_speech_only(checkpoint))
         else:
             decode = load(path)
-        parity = compare(_in_whole_vocabulary(reference, checkpoint, original), decode, clips, ids)
+        text = Tokens.load(original or checkpoint).decode
+        parity = compare(_in_whole_vocabulary(reference, checkpoint, original), decode, on, text)
         write_json(directory / "hvisk.json", {**about, "quantisation": quantisation})
         finer = {"q5_1": "--quantise q8_0 or f16 is closer to it", "q8_0": "--quantise f16 is closer to it"}
         judge(

@@ -3,7 +3,8 @@
     sentences -> eSpeak NG -> sound and word starts -> alignment by one head at a time, then by the best together
 
 A Whisper's generation_config.json names them as `alignment_heads`; a model that was trained from new, or far, has others
-than its ancestor. `export.ct2.convert` copies them, and takes the later half of the layers where there are none.
+than its ancestor. `hvisk export` finds them for a model that names none. `export.ct2.convert` copies those that are there,
+and takes the later half of the layers where there are none.
 """
 
 import json
@@ -20,6 +21,7 @@ from hvisk.audio import SAMPLE_RATE, seconds
 from hvisk.corpora.sentences import sentences
 from hvisk.corpora.speak import speak_words, voices
 from hvisk.errors import ModelError
+from hvisk.export import origin
 from hvisk.export.ct2 import convert
 from hvisk.files import read_json, write_json
 from hvisk.recogniser import words
@@ -118,11 +120,18 @@ def find(source: Path, corpus: Sequence[Spoken], *, language: str = "da") -> tup
         return chosen, measure(using(chosen), corpus, language=language)
 
 
-def store(source: Path, heads: Heads) -> None:
-    """Write `heads` into the generation_config.json of the Hugging Face model in `source`, for every export of it."""
-    path = source / "generation_config.json"
-    settings = read_json(path) if path.exists() else {}
-    write_json(path, {**settings, "alignment_heads": heads})
+def known(source: Path) -> bool:
+    """Return whether the Hugging Face Whisper in `source` names its alignment heads."""
+    return bool(origin.stated(source, {}).get("alignment_heads"))
+
+
+def store(directory: Path, heads: Heads) -> None:
+    """Write `heads` into a model's directory: a Hugging Face Whisper, or an export of one to CTranslate2 or ONNX."""
+    path = directory / "generation_config.json"
+    write_json(path, {**origin.settings(path), "alignment_heads": heads})
+    if (directory / "model.bin").exists():  # CTranslate2 reads its own file alone
+        path = directory / "config.json"
+        write_json(path, {**read_json(path), "alignment_heads": heads})
 
 
 def _errors(recogniser: Recogniser, corpus: Sequence[Spoken], language: str) -> NDArray[np.float64]:

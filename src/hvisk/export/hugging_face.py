@@ -6,7 +6,7 @@ others asks for. No torch is needed.
 """
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,17 +16,13 @@ from safetensors.numpy import save_file
 
 from hvisk.errors import ModelError
 from hvisk.export import origin
-from hvisk.export.parity import Decode, Parity, compare, judge
+from hvisk.export.parity import TOLERANCE, Decode, HeldOut, Parity, compare, judge
 from hvisk.files import atomic_directory, write_json
 from hvisk.tokens import Tokens
 
 Precision = Literal["kept", "float16"]
 
 _LARGEST = float(np.finfo(np.float16).max)
-# Settings of generation that config.json held until 2023. transformers 5 refuses or warns of some of them there.
-_FORMER = ("suppress_tokens", "begin_suppress_tokens", "max_length")
-# What contradicts a language or task that is asked for, and what names the machine that it was made on.
-_DROPPED = ("forced_decoder_ids", "_name_or_path", "_from_model_config")
 
 
 def convert(source: Path, out: Path, *, precision: Precision = "kept") -> None:
@@ -50,8 +46,13 @@ def convert(source: Path, out: Path, *, precision: Precision = "kept") -> None:
             "to two models."
         )
     about = origin.settings(source / "hvisk.json")
-    generation = _generation(config, origin.settings(source / "generation_config.json"), tokens, about)
-    settings = {key: value for key, value in config.items() if key not in (*_FORMER, *_DROPPED)}
+    generation = origin.generation(
+        tokens,
+        origin.stated(source, config),
+        max_length=config["max_target_positions"],
+        language=about.get("language"),
+    )
+    settings = {key: value for key, value in config.items() if key not in (*origin.FORMER, *origin.DROPPED)}
     with atomic_directory(out) as directory:
         if precision == "float16":
             _save_halves(weights, directory / "model.safetensors", source)
@@ -78,23 +79,21 @@ def export(
     out: Path,
     *,
     reference: Decode,
-    clips: Sequence[NDArray[np.float32]],
-    ids: Sequence[str],
+    on: HeldOut,
     load: Callable[[Path], Decode],
     precision: Precision = "kept",
-    tolerance: float = 0.99,
+    tolerance: float = TOLERANCE,
     force: bool = False,
 ) -> Parity:
     """Convert `checkpoint` to `out` if the result gives the checkpoint's tokens for at least `tolerance` of the clips.
 
     reference: the checkpoint's own decoder, float32 mono 16 kHz clips -> text token ids of each. load: makes such a
-    decoder of the directory that was written, as with transformers, which this module does not import. ids: the clips'
-    names. force: write `out` anyhow. The comparison is stored as `out/parity.json`. On ModelError nothing is written, and
-    an older `out` stays.
+    decoder of the directory that was written, as with transformers, which this module does not import. force: write `out`
+    anyhow. The comparison is stored as `out/parity.json`. On ModelError nothing is written, and an older `out` stays.
     """
     with atomic_directory(out) as directory:
         convert(checkpoint, directory, precision=precision)
-        parity = compare(reference, load(directory), clips, ids)
+        parity = compare(reference, load(directory), on, Tokens.load(checkpoint).decode)
         closer = "--quantise kept leaves the weights as they are" if precision == "float16" else ""
         judge(parity, directory, out, {"precision": precision}, tolerance=tolerance, force=force, closer=closer)
     return parity
@@ -115,32 +114,3 @@ def _save_halves(weights: dict[str, NDArray[np.float32]], path: Path, source: Pa
                 f"The tensor '{name}' in {source} holds numbers that float16 cannot. Leave the precision as it is."
             )
     save_file({name: values.astype(np.float16) for name, values in weights.items()}, path, metadata={"format": "pt"})
-
-
-def _generation(
-    config: dict[str, Any], before: dict[str, Any], tokens: Tokens, about: dict[str, Any]
-) -> dict[str, Any]:
-    """generation_config.json with all that transformers, Transformers.js and the converters of others read from it."""
-    former = {key: config[key] for key in _FORMER if config.get(key) is not None}
-    kept = {key: value for key, value in before.items() if key not in _DROPPED}
-    language = about.get("language")
-    return {
-        "max_length": config["max_target_positions"],
-        "suppress_tokens": [],
-        "begin_suppress_tokens": [],
-        "max_initial_timestamp_index": 50,  # 50 x 0.02 s: the first timestamp is within a second
-        "return_timestamps": False,
-        "task": "transcribe",
-        **({"language": language} if language else {}),  # without one, transformers listens for it
-        **former,
-        **kept,
-        "is_multilingual": True,
-        "lang_to_id": {f"<|{code}|>": tokens.language(code) for code in tokens.languages()},
-        "task_to_id": {"transcribe": tokens.transcribe, "translate": tokens.translate},
-        "no_timestamps_token_id": tokens.no_timestamps,
-        "prev_sot_token_id": tokens.start_of_previous,
-        "decoder_start_token_id": tokens.sot,
-        "bos_token_id": tokens.eot,
-        "eos_token_id": tokens.eot,
-        "pad_token_id": tokens.eot,
-    }

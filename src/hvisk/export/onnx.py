@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from hvisk.errors import ModelError, require
 from hvisk.export import ct2, onnx_graph, origin
 from hvisk.export.onnx_graph import Precision
-from hvisk.export.parity import Decode, Parity, compare, judge
+from hvisk.export.parity import TOLERANCE, Decode, HeldOut, Parity, compare, judge
 from hvisk.features import FRAMES_PER_SECOND, MAX_FRAMES, frames_for, log_mel
 from hvisk.files import atomic_directory, read_json, write_json
 from hvisk.tokens import Tokens
@@ -60,7 +60,15 @@ def convert(source: Path, out: Path, *, precision: Precision = "q8", attentions:
     if head is not None and np.array_equal(head, embedding):
         head = None
     origin.vocabulary(source, tokens, rows=len(embedding))  # raises where they do not fit
-    generation = _generation(source, config, tokens)
+    about = origin.settings(source / "hvisk.json")
+    generation = origin.generation(
+        tokens,
+        origin.stated(source, config),
+        max_length=config["max_target_positions"],
+        language=about.get("language"),
+    )
+    decoding = SimpleNamespace()
+    ct2.set_decoding(decoding, source, config, generation, tokens)  # raises where they do not fit
     models = {
         "encoder_model": onnx_graph.encoder(take, config, precision),
         "decoder_model_merged": onnx_graph.decoder(take, head, config, precision, attentions),
@@ -81,11 +89,12 @@ def convert(source: Path, out: Path, *, precision: Precision = "q8", attentions:
             (directory / "onnx" / f"{name}{SUFFIXES[precision]}.onnx").write_bytes(model.SerializeToString())
         tokens.save(directory)
         write_json(directory / "config.json", {**config, "is_encoder_decoder": True})
-        write_json(directory / "generation_config.json", generation)
+        heads = {"alignment_heads": decoding.alignment_heads}  # without any, Transformers.js has no times of words
+        write_json(directory / "generation_config.json", {**generation, **heads})
         extractor = "preprocessor_config.json"
         write_json(directory / extractor, origin.settings(source / extractor) or origin.extractor(config))
         added = {"precision": precision, "source_fingerprint": origin.fingerprint(source)}
-        write_json(directory / "hvisk.json", {"own_length": False, **origin.settings(source / "hvisk.json"), **added})
+        write_json(directory / "hvisk.json", {"own_length": False, **about, **added})
 
 
 def export(
@@ -93,24 +102,23 @@ def export(
     out: Path,
     *,
     reference: Decode,
-    clips: Sequence[NDArray[np.float32]],
-    ids: Sequence[str],
+    on: HeldOut,
     precision: Precision = "q8",
     attentions: bool = False,
     own_length: bool | None = None,
-    tolerance: float = 0.99,
+    tolerance: float = TOLERANCE,
     force: bool = False,
 ) -> Parity:
     """Convert `checkpoint` to `out` if the result gives the checkpoint's tokens for at least `tolerance` of the clips.
 
-    reference: the checkpoint's own decoder, float32 mono 16 kHz clips -> text token ids of each. ids: the clips' names.
+    reference: the checkpoint's own decoder, float32 mono 16 kHz clips -> text token ids of each.
     own_length: False if the reference hears every clip padded to 30 s, as Transformers.js will; by default as hvisk.json
     says. force: write `out` anyhow. The comparison is stored as `out/parity.json`. On ModelError nothing is written, and
     an older `out` stays.
     """
     with atomic_directory(out) as directory:
         convert(checkpoint, directory, precision=precision, attentions=attentions)
-        parity = compare(reference, load(directory, own_length=own_length), clips, ids)
+        parity = compare(reference, load(directory, own_length=own_length), on, Tokens.load(checkpoint).decode)
         closer = "--quantise fp16 is larger and computes in full precision" if precision in ("q8", "q4") else ""
         judge(parity, directory, out, {"precision": precision}, tolerance=tolerance, force=force, closer=closer)
     return parity
@@ -193,29 +201,3 @@ def _session(path: Path) -> _Run:
         return _Run(onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"]))
     except Exception as error:  # onnxruntime's own have no common base but this
         raise ModelError(f"onnxruntime cannot load {path}: {error}. If it is damaged, export it again.") from error
-
-
-def _generation(source: Path, config: dict[str, Any], tokens: Tokens) -> dict[str, Any]:
-    """generation_config.json with all that Transformers.js looks up in it, whose defaults would be English."""
-    given = {
-        key: value for key, value in origin.settings(source / "generation_config.json").items() if value is not None
-    }
-    decoding = SimpleNamespace()
-    ct2.set_decoding(decoding, source, config, given, tokens)  # raises where they do not fit
-    needed = {
-        "is_multilingual": True,
-        "lang_to_id": {f"<|{code}|>": tokens.language(code) for code in tokens.languages()},
-        "task_to_id": {"transcribe": tokens.transcribe, "translate": tokens.translate},
-        "no_timestamps_token_id": tokens.no_timestamps,
-        "prev_sot_token_id": tokens.start_of_previous,
-        "decoder_start_token_id": tokens.sot,
-        "bos_token_id": tokens.eot,
-        "eos_token_id": tokens.eot,
-        "pad_token_id": tokens.eot,
-        "max_length": config["max_target_positions"],
-        "max_initial_timestamp_index": 50,
-        "suppress_tokens": decoding.suppress_ids,
-        "begin_suppress_tokens": decoding.suppress_ids_begin,
-        "alignment_heads": decoding.alignment_heads,
-    }
-    return {**needed, **given}

@@ -4,7 +4,7 @@ Nothing here needs torch: the weights are read as numpy arrays.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,10 @@ _ENCODER_SIZES = ("encoder_layers", "encoder_attention_heads", "encoder_ffn_dim"
 _DECODER_SIZES = ("decoder_layers", "decoder_attention_heads", "decoder_ffn_dim", "max_target_positions")
 _SIZES = ("d_model", "vocab_size", "num_mel_bins", *_ENCODER_SIZES, *_DECODER_SIZES)
 _CONVOLUTION = 3  # frames that each of the encoder's two convolutions looks at
+# Settings of generation that config.json held until 2023. transformers 5 refuses or warns of some of them there.
+FORMER = ("suppress_tokens", "begin_suppress_tokens", "max_length")
+# What contradicts a language or task that is asked for, and what names the machine that it was made on.
+DROPPED = ("forced_decoder_ids", "_name_or_path", "_from_model_config")
 _NUMPY_TYPES = {"F32": "<f4", "F16": "<f2", "BF16": "<u2", "F64": "<f8"}
 
 
@@ -150,6 +154,42 @@ def extractor(config: dict[str, Any]) -> dict[str, Any]:
         "padding_side": "right",
         "padding_value": 0.0,
         "return_attention_mask": False,
+    }
+
+
+def stated(source: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+    """What generation_config.json says, and what config.json said in its place until 2023; nulls say nothing."""
+    said = [{key: config.get(key) for key in FORMER}, settings(source / "generation_config.json")]
+    return {key: value for part in said for key, value in part.items() if value is not None}
+
+
+def generation(
+    tokens: Tokens, stated: Mapping[str, Any], *, max_length: int, language: str | None = None
+) -> dict[str, Any]:
+    """Return a generation_config.json with all that transformers, Transformers.js and others' converters read from it.
+
+    stated: what is kept of the model's own, but for DROPPED and for what the vocabulary decides. max_length: the decoder's
+    positions. language: for those who name none; without one, transformers listens for it.
+    """
+    kept = {key: value for key, value in stated.items() if key not in DROPPED}
+    return {
+        "max_length": max_length,
+        "suppress_tokens": [],
+        "begin_suppress_tokens": [],
+        "max_initial_timestamp_index": 50,  # 50 x 0.02 s: the first timestamp is within a second
+        "return_timestamps": False,
+        "task": "transcribe",
+        **({"language": language} if language else {}),
+        **kept,
+        "is_multilingual": True,
+        "lang_to_id": {f"<|{code}|>": tokens.language(code) for code in tokens.languages()},
+        "task_to_id": {"transcribe": tokens.transcribe, "translate": tokens.translate},
+        "no_timestamps_token_id": tokens.no_timestamps,
+        "prev_sot_token_id": tokens.start_of_previous,
+        "decoder_start_token_id": tokens.sot,
+        "bos_token_id": tokens.eot,
+        "eos_token_id": tokens.eot,
+        "pad_token_id": tokens.eot,
     }
 
 

@@ -11,7 +11,6 @@ from hvisk.errors import HviskError
 from hvisk.predictions import Prediction
 from hvisk.report.listen import Clip, choose_clips
 from hvisk.report.page import Fact, Point, ReportData
-from hvisk.tokens import Tokens
 
 WORST, RANDOM = 12, 12  # clips with players: some 40 kB each
 
@@ -29,7 +28,7 @@ def gather(
     """Return the report of a training run.
 
     evaluations: name and directory of what `hvisk evaluate` wrote, the final system last. corpus: what they ran on, for the
-    sound of the clips. export: the CTranslate2 directory, for its parity proof. stages: name and seconds.
+    sound of the clips. export: what `hvisk export` wrote, for its parity proof. stages: name and seconds.
     Raises HviskError where `run` is no run or an evaluation has no predictions.
     """
     if not (run / "recipe.json").exists():
@@ -49,7 +48,7 @@ def gather(
         ],
         scores=scores,
         stages=list(stages),
-        parity=_parity(export) if export else None,
+        parity=files.read_json(export / "parity.json") if export and (export / "parity.json").exists() else None,
         clips=_clips(found, Store.open(corpus) if corpus else None),
         recipe=recipe,
         notes=_notes(about),
@@ -90,16 +89,6 @@ def _facts(recipe: dict[str, Any], about: dict[str, Any], log: list[dict[str, An
     if hardware:
         facts.append(Fact("Machine", "Hardware", hardware))
     return facts
-
-
-def _parity(export: Path) -> dict[str, Any] | None:
-    if not (export / "parity.json").exists():
-        return None
-    parity: dict[str, Any] = files.read_json(export / "parity.json")
-    tokens = Tokens.load(export)
-    differences = [*parity["worse"], *parity["one_token_apart"]]
-    texts = {d["id"]: (tokens.decode(d["reference"]), tokens.decode(d["exported"])) for d in differences}
-    return {**parity, "texts": texts}
 
 
 def _clips(found: Sequence[tuple[str, list[Prediction]]], store: Store | None) -> list[Clip]:

@@ -8,6 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from hvisk import files, intervals, metrics
+from hvisk.export.parity import WordErrors
 from hvisk.report import listen, numbers, templates
 from hvisk.report.charts import Point, learning_curve, next_round
 from hvisk.report.listen import Clip
@@ -32,8 +33,8 @@ class ReportData:
     """Everything that the page shows.
 
     scores: system name and score, from the untrained model to the final one, whose rate is the headline.
-    stages: name and seconds. parity: `export.parity.Parity.to_dict()`, with "texts" added, a mapping from a clip's id
-    to (text of the checkpoint, text of the export); None where nothing was exported. Any sequence may be empty.
+    stages: name and seconds. parity: a parity.json, which `export.parity` wrote; None where nothing was exported.
+    Any sequence may be empty.
     """
 
     title: str
@@ -128,13 +129,13 @@ def _parity(parity: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if parity is None:
         return None
     differences = [*parity["worse"], *parity["one_token_apart"]]
-    texts = parity.get("texts", {})
     shown = [
         {
             "id": difference["id"],
             "distance": difference["distance"],
-            "line": listen.line("export", *texts[difference["id"]]) if difference["id"] in texts else None,
+            "line": listen.line("export", difference["reference_text"], difference["exported_text"]),
         }
         for difference in differences[:SHOWN_DIFFERENCES]
     ]
-    return {"different": len(differences), "shown": shown, "hidden": len(differences) - len(shown)}
+    words = str(WordErrors(**parity["wer"])).replace("%", f"{numbers.SPACE}%")
+    return {"different": len(differences), "shown": shown, "hidden": len(differences) - len(shown), "words": words}

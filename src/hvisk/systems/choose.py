@@ -16,11 +16,14 @@ PREFIXES = {
 }
 
 
-def open_system(name: str, *, language: str = "da", beam_size: int = 1, threads: int = 0) -> System:
+def open_system(
+    name: str, *, language: str = "da", beam_size: int = 1, threads: int = 0, guards: bool = True
+) -> System:
     """Open a system by its name: one of PREFIXES, else a name that `models.recognisable` takes, for hvisk's recogniser.
 
     language: Whisper's code; models that know one language alone are not told. beam_size 1 is greedy. threads: 0 is the
-    system's own choice. What the system does with each is in its `settings`.
+    system's own choice. guards: whether hvisk's recogniser has them, as `hvisk transcribe` does; others have none. What the
+    system does with each is in its `settings`.
     Raises ModelError for what cannot be opened, MissingExtra where a package is not installed.
     """
     prefix, colon, rest = name.partition(":")
@@ -54,6 +57,7 @@ def open_system(name: str, *, language: str = "da", beam_size: int = 1, threads:
             return open_file(Path(rest).expanduser(), name)
         case _:
             from hvisk.export.origin import weight_files
+            from hvisk.recogniser.guards import Guards
             from hvisk.systems.ours import open_directory
 
             directory = models.recognisable(name)
@@ -64,5 +68,6 @@ def open_system(name: str, *, language: str = "da", beam_size: int = 1, threads:
                 language=language,
                 beam_size=beam_size,
                 threads=threads,
+                guards=Guards() if guards else None,
                 parameters=parameters(weight_files(models.hugging_face(name))) if converted else None,
             )

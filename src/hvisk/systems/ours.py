@@ -1,7 +1,11 @@
-"""CTranslate2 models with hvisk's own recogniser: every clip at its own length where the model was trained so."""
+"""CTranslate2 models with hvisk's own recogniser: every clip at its own length where the model was trained so.
+
+What is evaluated is what `hvisk transcribe` gives: guarded, unless the guards are taken away.
+"""
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +17,14 @@ from hvisk.audio import SAMPLE_RATE
 from hvisk.features import MAX_SECONDS
 from hvisk.recogniser import longform
 from hvisk.recogniser.engine import Recogniser
+from hvisk.recogniser.guards import LEFT_OUT, Guarded, Guards, guard
 from hvisk.systems.system import System, size, versions
 
 # What turns samples into text. A change in them makes another system of it, also between two versions of hvisk.
-_SOURCES = ("features.py", "tokens.py", "recogniser/engine.py", "recogniser/longform.py", "recogniser/vad.py")
+_SOURCES = (
+    *("features.py", "tokens.py", "behaviour.py"),
+    *(f"recogniser/{name}.py" for name in ("engine", "longform", "vad", "guards", "credits")),
+)
 
 
 def open_directory(
@@ -26,11 +34,13 @@ def open_directory(
     language: str = "da",
     beam_size: int = 1,
     threads: int = 0,
+    guards: Guards | None = Guards(),  # noqa: B008  (it is frozen)
     parameters: int | None = None,
 ) -> System:
     """Open a CTranslate2 Whisper's directory; a clip that is longer than 30 s is cut at its pauses first.
 
-    name: how to call it; by default its path. parameters: how many it has, where hvisk.json does not tell. Raises
+    name: how to call it; by default its path. guards: what becomes of texts that no one can have said; a text that is left
+    out is empty here. None keeps them all. parameters: how many it has, where hvisk.json does not tell. Raises
     ModelError for a directory that holds no such model.
     """
     recogniser = Recogniser.load(directory, threads=threads)
@@ -38,11 +48,13 @@ def open_directory(
     def recognise(clips: Sequence[NDArray[np.float32]]) -> list[str]:
         long = {i for i, clip in enumerate(clips) if len(clip) > MAX_SECONDS * SAMPLE_RATE}
         short = [clip for i, clip in enumerate(clips) if i not in long]
-        texts = iter(recogniser.recognise(short, language=language, beam_size=beam_size))
-        return [whole(clip) if i in long else next(texts).text for i, clip in enumerate(clips)]
+        heard = recogniser.recognise(short, language=language, beam_size=beam_size)
+        kept = guard(recogniser, short, heard, guards, language=language) if guards else list(map(Guarded, heard))
+        texts = iter(["" if item.doubt in LEFT_OUT else item.result.text for item in kept])
+        return [whole(clip) if i in long else next(texts) for i, clip in enumerate(clips)]
 
     def whole(clip: NDArray[np.float32]) -> str:
-        found = longform.transcribe(recogniser, clip, language=language, beam_size=beam_size)
+        found = longform.transcribe(recogniser, clip, language=language, beam_size=beam_size, guards=guards)
         return " ".join(segment.text for segment in found.segments)
 
     return System(
@@ -54,6 +66,7 @@ def open_directory(
             "model_sha256": files.sha256(directory / "model.bin"),
             "language": language,
             "beam_size": beam_size,
+            "guards": asdict(guards) if guards else None,
         },
         parameters=recogniser.about.get("parameters", parameters),
         bytes=size([directory / "model.bin"]),

@@ -31,7 +31,7 @@ def open_whisper_cpp(model: str, name: str, *, language: str = "da", beam_size: 
     if not Path(model).is_file() and model not in constants.AVAILABLE_MODELS:
         raise ModelError(
             f"There is no file '{model}', and whisper.cpp has no model of that name. Accepted after whisper.cpp: are a "
-            f"ggml file, and: {', '.join(constants.AVAILABLE_MODELS)}."
+            f"ggml file, which hvisk export MODEL --to ggml makes, and: {', '.join(constants.AVAILABLE_MODELS)}."
         )
     options: dict[str, Any] = {"n_threads": threads} if threads else {}
     if beam_size > 1:
@@ -52,7 +52,7 @@ def open_whisper_cpp(model: str, name: str, *, language: str = "da", beam_size: 
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise ModelError(
-            f"whisper.cpp cannot open '{model}': {error}. Make a ggml file with whisper.cpp's convert-h5-to-ggml.py."
+            f"whisper.cpp cannot open '{model}': {error}. Make a ggml file with: hvisk export MODEL --to ggml"
         ) from error
 
     def recognise(clips: Sequence[NDArray[np.float32]]) -> list[str]:
