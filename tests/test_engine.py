@@ -3,6 +3,8 @@
 import dataclasses
 import math
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -134,6 +136,22 @@ def test_each_clip_is_heard_at_its_own_length_and_batches_are_bounded(
         assert shape[0] == len(prompts)
         assert shape[0] * shape[2] <= 600
     assert max(shape[0] for shape, _, _ in watch.calls) > 1
+
+
+def test_beams_make_batches_smaller(recogniser: Recogniser, clips: list[np.ndarray]) -> None:
+    watching = dataclasses.replace(recogniser, model=Watched(recogniser.model))
+    watching.recognise(clips[:4] * 16, beam_size=1)
+    watching.recognise(clips[:4] * 16, beam_size=8)
+    for (rows, _, frames), _, options in watching.model.calls:
+        beams = options["beam_size"]
+        assert rows == 1 or rows * frames / 100 <= (60 if beams == 1 else 120 / beams)
+    assert max(rows for (rows, *_), _, _ in watching.model.calls) > 10  # greedily, batches are fuller
+
+
+def test_threads_are_shared_out_among_workers(random_ct2: Path, clips: list[np.ndarray]) -> None:
+    apart, together = Recogniser.load(random_ct2, threads=2), Recogniser.load(random_ct2, threads=2, workers=1)
+    assert (apart.model.num_workers, together.model.num_workers) == (2, 1)
+    assert [r.tokens for r in together.recognise(clips[:6])] == [r.tokens for r in apart.recognise(clips[:6])]
 
 
 @pytest.mark.parametrize("about", ['{"own_length": false}', None])
@@ -277,3 +295,14 @@ def test_a_directory_without_a_usable_model_says_what_is_wrong_and_what_to_do(
     spoil(copy)
     with pytest.raises(ModelError, match=rf"(?s){message}.*hvisk export"):
         Recogniser.load(copy)
+
+
+def test_convolutions_are_not_kept_but_where_torch_might_want_its_own(random_ct2: Path) -> None:
+    load = f"import os, pathlib, hvisk.recogniser.engine as e; e.Recogniser.load(pathlib.Path({str(random_ct2)!r})); "
+    program = load + "print(os.environ.get(e.ONEDNN_CACHE[0]))"
+    for first, expected in (
+        ("", "4"),
+        ("import sys, types; sys.modules['torch'] = types.ModuleType('torch'); ", "None"),
+    ):
+        done = subprocess.run([sys.executable, "-c", first + program], capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == expected

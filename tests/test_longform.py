@@ -9,7 +9,7 @@ from hvisk.audio import SAMPLE_RATE
 from hvisk.corpora.speak import speak
 from hvisk.errors import ModelError
 from hvisk.recogniser.engine import Recogniser
-from hvisk.recogniser.longform import Transcript, transcribe
+from hvisk.recogniser.longform import Transcript, stream, transcribe
 from hvisk.recogniser.vad import pieces
 
 
@@ -90,3 +90,10 @@ def test_the_language_is_the_models_and_the_transcripts(recogniser: Recogniser, 
     assert transcribe(recogniser, clip, language="sv") != transcribe(recogniser, clip)
     with pytest.raises(ModelError, match="tlh"):
         transcribe(recogniser, clip, language="tlh")
+
+
+def test_a_block_may_be_longer_than_a_chapter(recogniser: Recogniser, recording: np.ndarray) -> None:
+    long = np.concatenate([recording, recording])
+    transcript = stream(recogniser, [long[:1000], long[1000:]], chapter_seconds=60)
+    check(transcript, long)
+    assert transcript.segments == transcribe(recogniser, long).segments  # all of it was there at once

@@ -10,7 +10,20 @@ from typing import Annotated
 import typer
 
 from hvisk import __version__
-from hvisk.commands import compare, evaluate, export, hear, listen, prepare, report, restore, serve, train, transcribe, trim
+from hvisk.commands import (
+    compare,
+    evaluate,
+    export,
+    hear,
+    listen,
+    prepare,
+    report,
+    restore,
+    serve,
+    train,
+    transcribe,
+    trim,
+)
 from hvisk.commands.options import fail
 from hvisk.errors import HviskError
 

@@ -27,6 +27,8 @@ MIN_FRAMES = 64  # 0.64 s: one word with a little air
 POWER_FLOOR = 1e-10  # Whisper clamps the mel power here before the logarithm
 DYNAMIC_RANGE = 8.0  # decades of power below the clip's loudest value; anything quieter is lifted to it
 
+_BLOCK = 256  # frames at once: what is computed of them fits into a core's own cache
+
 # Slaney's mel scale (Auditory Toolbox, 1998): linear up to 1 kHz, logarithmic above.
 _HZ_PER_MEL = 200 / 3
 _BREAK_HZ = 1000.0
@@ -83,19 +85,27 @@ def log_mel(audio: np.ndarray, n_mels: int = 80, frames: int | None = None) -> n
     # Only frames that touch the audio are computed; past them, all is digital silence whatever the padded length is.
     # Two frames of silence are longer than the half window that is reflected, so the edge sees silence too.
     sounding = min(frames, -(-audio.size // HOP) + 2)
-    signal = np.zeros(sounding * HOP, dtype=np.float32)
-    signal[: audio.size] = audio
-    signal = np.pad(signal, N_FFT // 2, mode="reflect")
+    signal = np.zeros(sounding * HOP + N_FFT, dtype=np.float32)
+    signal[N_FFT // 2 : N_FFT // 2 + audio.size] = audio
+    signal[: N_FFT // 2] = signal[N_FFT : N_FFT // 2 : -1]
+    signal[-N_FFT // 2 :] = signal[-N_FFT // 2 - 2 : -N_FFT - 2 : -1]
     windows = np.lib.stride_tricks.sliding_window_view(signal, N_FFT)[: sounding * HOP : HOP]
-    spectrum = np.fft.rfft(windows * _hann(), axis=1)
-    power = spectrum.real**2 + spectrum.imag**2
-    log_power = np.full((n_mels, frames), np.log10(POWER_FLOOR), dtype=np.float32)
-    log_power[:, :sounding] = np.log10(np.maximum(mel_filters(n_mels) @ power.T, POWER_FLOOR))
-    loudest = log_power.max()
+    filters, hann = mel_filters(n_mels), _hann()
+    mel = np.full((n_mels, frames), POWER_FLOOR, dtype=np.float32)
+    for at in range(0, sounding, _BLOCK):
+        spectrum = np.fft.rfft(windows[at : at + _BLOCK] * hann, axis=1)
+        power = np.square(spectrum.real)
+        power += np.square(spectrum.imag)
+        mel[:, at : at + len(power)] = filters @ power.T
+    np.maximum(mel, POWER_FLOOR, out=mel)
+    np.log10(mel, out=mel)
+    loudest = mel.max()
     if not np.isfinite(loudest):
         raise ValueError("log_mel takes finite audio, got NaN, infinity or values too large to square")
-    np.maximum(log_power, loudest - DYNAMIC_RANGE, out=log_power)
-    return (log_power + 4.0) / 4.0
+    np.maximum(mel, loudest - DYNAMIC_RANGE, out=mel)
+    mel += 4.0
+    mel /= 4.0
+    return mel
 
 
 @functools.lru_cache

@@ -8,8 +8,10 @@ training, never the longest of whatever clips happen to share its batch. Batches
 
 import math
 import os
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -34,6 +36,15 @@ DECODER_POSITIONS = 448  # rows of Whisper's decoder position table: prompt and 
 # with 2 threads on one batch of 20, and 14 s on one clip at a time.
 MAX_WORKERS = 8
 BATCH_SECONDS = 60.0
+
+# Each beam has keys and values of its own: 60 s at a beam of 5 are 180 MB in whisper-tiny's shape, for each worker, and
+# no faster than 24 s.
+BEAM_SECONDS = 120.0
+
+# oneDNN, in CTranslate2, keeps each convolution that it has made for a length of sound, up to 1024 of them: 60 MB more after 20
+# minutes of pieces of all lengths. Made again, they cost nothing that can be measured. torch has a oneDNN of its own, for
+# which this would be too few, and reads the same name when it first computes.
+ONEDNN_CACHE = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "4")
 
 Progress = Callable[[float, float], None]  # seconds of audio done, seconds in all
 
@@ -68,10 +79,11 @@ class Recogniser:
     directory: Path | None = None
 
     @classmethod
-    def load(cls, directory: Path, *, threads: int = 0, compute_type: str = "default") -> Self:
+    def load(cls, directory: Path, *, threads: int = 0, workers: int = 0, compute_type: str = "default") -> Self:
         """Load a CTranslate2 Whisper: model.bin, config.json, vocabulary, tokenizer files and, if ours, hvisk.json.
 
-        threads: how many batches are worked on at once, a core each; 0 is all cores, at most MAX_WORKERS.
+        threads: how many cores work; 0 is all, at most MAX_WORKERS. workers: how many batches are worked on at once, the
+        threads shared out among them; 0 is one for each thread, which gets most done, and 1 gets a single clip done soonest.
         compute_type: one of CTranslate2's; by default as stored, int8 as int8, and float16, which CPUs lack, as float32.
         Without hvisk.json, or with its `own_length` false, clips are padded to 30 s, because stock Whisper breaks on
         anything shorter. Raises ModelError for a directory that holds no such model.
@@ -82,18 +94,25 @@ class Recogniser:
                 f"{directory} holds {found}. Accepted: a CTranslate2 Whisper. "
                 "Make one of a Hugging Face Whisper with: hvisk export"
             )
-        tokens = Tokens.load(directory)
         about = read_json(directory / "hvisk.json") if (directory / "hvisk.json").exists() else {}
         if compute_type == "default" and about.get("quantisation") == "float16":
             compute_type = "float32"  # CTranslate2 chooses the same, and warns of it on stderr
+        if "torch" not in sys.modules:
+            os.environ.setdefault(*ONEDNN_CACHE)
+        threads = threads or min(os.cpu_count() or 1, MAX_WORKERS)
+        workers = workers or threads
         try:
-            model = ctranslate2.models.Whisper(
-                str(directory),
-                device="cpu",
-                inter_threads=threads or min(os.cpu_count() or 1, MAX_WORKERS),
-                intra_threads=1,
-                compute_type=compute_type,
-            )
+            with ThreadPoolExecutor(1) as beside:  # while the vocabulary is read, which takes longer
+                loading = beside.submit(
+                    ctranslate2.models.Whisper,
+                    str(directory),
+                    device="cpu",
+                    inter_threads=workers,
+                    intra_threads=max(1, threads // workers),
+                    compute_type=compute_type,
+                )
+                tokens = Tokens.load(directory)
+                model = loading.result()
         except (RuntimeError, ValueError) as error:
             raise ModelError(
                 f"CTranslate2 cannot load {directory} as '{compute_type}': {error}. "
@@ -121,9 +140,9 @@ class Recogniser:
     ) -> list[Recognition]:
         """Recognise clips (1-D float, 16 kHz, at most 30 s each) and return one result for each, in their order.
 
-        batch_seconds: padded audio in a batch, at most. beam_size 1 is greedy. temperature: above 0 each token
-        is drawn by lot, the flatter the higher, and the beam does not count; see `draw`. on_progress is told after each
-        batch.
+        batch_seconds: padded audio in a batch, at most; with beams less, see BEAM_SECONDS. beam_size 1 is greedy.
+        temperature: above 0 each token is drawn by lot, the flatter the higher, and the beam does not count; see `draw`.
+        on_progress is told after each batch.
         Raises ValueError for a clip that is longer than 30 s, empty or not finite, ModelError for a language that the
         vocabulary lacks.
         """
@@ -138,7 +157,7 @@ class Recogniser:
         done = 0.0
         found: dict[int, Recognition] = {}
         waiting: deque[tuple[list[int], int, list[Any]]] = deque()
-        batches = deque(self.batches([len(clip) for clip in clips], batch_seconds))
+        batches = deque(self.batches(list(map(len, clips)), min(batch_seconds, BEAM_SECONDS / beam_size)))
         while batches or waiting:
             while batches and len(waiting) < 2 * self.model.num_workers:
                 batch, frames, limit = batches.popleft()

@@ -92,13 +92,15 @@ def stream(
     own. on_progress is told the seconds of the recording that are done. Errors of `blocks` pass through.
     """
     found: list[Segment] = []
-    waiting: list[NDArray[np.float32]] = []
-    done = held = 0  # samples: of what is finished, and of what waits
     longest = round(max(chapter_seconds, 2 * MAX_SECONDS) * SAMPLE_RATE)
+    held = np.empty(
+        longest + SAMPLE_RATE, dtype=np.float32
+    )  # one buffer for all chapters; what is not used costs nothing
+    done = size = 0  # samples: of what is finished, and of what is held
 
     def chapter(last: bool) -> None:
-        nonlocal waiting, done, held
-        audio = np.concatenate(waiting) if waiting else np.zeros(0, np.float32)
+        nonlocal done, size
+        audio = held[:size]
         cuts = _cuts(recogniser, audio, vad)
         # The last piece may go on in the next chapter. Where nobody spoke at the end, a piece's worth of it is kept.
         finished = len(audio) if last else round((seconds(audio) - MAX_SECONDS) * SAMPLE_RATE)
@@ -107,14 +109,17 @@ def stream(
             finished = round(cuts[-1].end * SAMPLE_RATE) if cuts else finished
         found.extend(_recognise(recogniser, audio, cuts, done / SAMPLE_RATE, language, beam_size, words, guards, None))
         done += finished
-        waiting, held = [audio[finished:].copy()], len(audio) - finished
+        size -= finished
+        held[:size] = held[finished : finished + size].copy()
         if on_progress:
             on_progress(done / SAMPLE_RATE)
 
     for block in blocks:
-        waiting.append(block)
-        held += len(block)
-        if held >= longest:
+        if size + len(block) > len(held):
+            held = np.concatenate([held[:size], np.empty(2 * len(block), dtype=np.float32)])
+        held[size : size + len(block)] = block
+        size += len(block)
+        if size >= longest:
             chapter(last=False)
     chapter(last=True)
     return _transcript(found, language, done / SAMPLE_RATE)

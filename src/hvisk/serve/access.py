@@ -65,8 +65,9 @@ class Access:
                 headers = MutableHeaders(scope=message)
                 for name, value in POLICY.items():
                     headers.setdefault(name, value)
-                if scope["path"].startswith(CLOSED_PREFIXES):
-                    headers.setdefault("cache-control", "no-store")
+                closed = scope["path"].startswith(CLOSED_PREFIXES)
+                # Of the page a browser asks each time whether it is still the same: half of an update would break it.
+                headers.setdefault("cache-control", "no-store" if closed else "no-cache")
                 route = getattr(scope.get("route"), "path", "none")
                 took = time.perf_counter() - began
                 self.metrics.requests.labels(scope["method"], route, status).observe(took)

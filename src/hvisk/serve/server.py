@@ -37,7 +37,8 @@ class Impatient(H11Protocol):
         before = self.cycle
 
         def late() -> None:
-            if self.cycle is before and not self.transport.is_closing():
+            upgraded = self.transport.get_protocol() is not self  # a WebSocket has the connection now
+            if self.cycle is before and not upgraded and not self.transport.is_closing():
                 self.transport.close()
 
         self.loop.call_later(seconds, late)

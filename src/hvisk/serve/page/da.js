@@ -201,6 +201,7 @@ export const da = {
   "live refused": "Tjenesten har for mange undertekster i gang fra dig. Stop en anden, og prøv igen.",
   "live broken": "Forbindelsen til tjenesten blev afbrudt.",
   "live behind": "Forbindelsen er for langsom til lyden. Prøv igen.",
+  "live mute": "Browserens lyd kører ikke. Firefox skal også have en højttaler eller hovedtelefoner for at kunne lytte.",
   "live name": (date) => `Undertekster ${stamp(date)}`,
 
   "about title": "Hvor er det, og hvornår slettes det?",

@@ -190,6 +190,7 @@ export const en = {
   "live refused": "The service has too many captions under way from you. Stop another one, and try again.",
   "live broken": "The connection to the service broke off.",
   "live behind": "The connection is too slow for the sound. Try again.",
+  "live mute": "The browser's sound does not run. Firefox needs a loudspeaker or headphones too before it listens.",
   "live name": (date) => `Captions ${stamp(date)}`,
 
   "about title": "Where is it, and when is it deleted?",

@@ -6,16 +6,28 @@ import { say, show, words } from "./say.js";
 
 const BEHIND_BYTES = 1 << 20; // about ten seconds of sound that the connection has not taken
 const LINES = 2000;
+const START = 8000; // milliseconds for the browser's sound to run
 
 let session = null;
+
+// The context first: browsers let it run where a click has just been.
+async function listen() {
+  const context = new AudioContext();
+  try {
+    const stream = await microphone();
+    await context.audioWorklet.addModule("pcm.js");
+    return [context, stream];
+  } catch (error) {
+    context.close();
+    throw error;
+  }
+}
 
 /** Say whether it listens. */
 export const listening = () => session !== null;
 
 async function start() {
-  const stream = await microphone();
-  const context = new AudioContext();
-  await context.audioWorklet.addModule("pcm.js");
+  const [context, stream] = await listen();
   const source = context.createMediaStreamSource(stream);
   const tap = new AudioWorkletNode(context, "pcm");
   const address = new URL("api/live", location.href.replace(/^http/, "ws"));
@@ -40,6 +52,7 @@ async function start() {
     close();
   });
   stream.getAudioTracks()[0].addEventListener("ended", stop);
+  setTimeout(() => session?.context === context && context.state !== "running" && fail("live mute"), START);
   state("live starting");
   byId("live-empty").hidden = true;
   buttons(true);

@@ -126,6 +126,7 @@ function dropping() {
     event.preventDefault();
     depth = 0;
     byId("drop").hidden = true;
+    if (!told || !byId("locked").hidden) return;
     queue.add([...event.dataTransfer.files]);
     if (byId("queue").hidden) location.hash = "";
   });

@@ -20,7 +20,7 @@ export function load(url, seconds, then) {
   byId("player").hidden = !url;
   byId("player-trouble").hidden = true;
   if (url) audio.src = url;
-  else {
+  else if (audio.hasAttribute("src")) {
     audio.removeAttribute("src");
     audio.load();
   }
@@ -117,7 +117,7 @@ export function begin() {
     if (Number.isFinite(audio.duration) && !length) length = audio.duration;
   });
   audio.addEventListener("error", () => {
-    if (!audio.getAttribute("src")) return;
+    if (!audio.error || !audio.hasAttribute("src")) return; // of a sound that was let go
     byId("player-trouble").hidden = false;
     say(byId("player-trouble"), audio.error?.code === MediaError.MEDIA_ERR_NETWORK ? "sound away" : "sound unknown");
   });

@@ -4,6 +4,7 @@
 
 const AT_ONCE = 1000; // milliseconds within which typing in one segment is one step
 const STEPS = 1000;
+const MOST_CELLS = 250_000; // of the comparison of two texts
 const LONGEST_WORD = 100; // characters, as the server has it
 
 /** Return the words of a text, as they are written. */
@@ -15,30 +16,53 @@ export const split = (text) => text.split(/\s+/).filter(Boolean);
  */
 export function timed(old, text, start, end) {
   const texts = split(text);
-  let head = 0;
-  while (head < old.length && head < texts.length && old[head].text === texts[head]) head += 1;
-  let tail = 0;
-  const most = Math.min(old.length, texts.length) - head;
-  while (tail < most && old[old.length - 1 - tail].text === texts[texts.length - 1 - tail]) tail += 1;
-  const replaced = old.slice(head, old.length - tail);
-  const fresh = texts.slice(head, texts.length - tail);
-  const last = old.slice(old.length - tail);
-  let middle;
-  if (fresh.length === replaced.length) {
-    middle = fresh.map((word, i) =>
-      word === replaced[i].text ? replaced[i] : { ...replaced[i], text: word, probability: null });
-  } else {
-    const from = replaced[0]?.start ?? old[head - 1]?.end ?? start;
-    const to = Math.max(from, replaced.at(-1)?.end ?? last[0]?.start ?? end);
-    const letters = fresh.reduce((sum, word) => sum + word.length, 0);
-    let at = from;
-    middle = fresh.map((word) => {
-      const begun = at;
-      at = Math.min(to, at + ((to - from) * word.length) / letters);
-      return { start: begun, end: at, text: word, probability: null };
-    });
+  const result = [];
+  let [i, j] = [0, 0];
+  for (const [stayed, at] of [...common(old.map((word) => word.text), texts), [old.length, texts.length]]) {
+    const [replaced, fresh] = [old.slice(i, stayed), texts.slice(j, at)];
+    const from = replaced[0]?.start ?? old[i - 1]?.end ?? start;
+    const to = replaced.at(-1)?.end ?? old[stayed]?.start ?? end;
+    result.push(...(fresh.length === replaced.length
+      ? fresh.map((word, k) => ({ ...replaced[k], text: word, probability: null }))
+      : shared(fresh, from, Math.max(from, to))));
+    if (stayed < old.length) result.push(old[stayed]);
+    [i, j] = [stayed + 1, at + 1];
   }
-  return [...old.slice(0, head), ...middle, ...last];
+  return result;
+}
+
+function shared(texts, from, to) {
+  const letters = texts.reduce((sum, word) => sum + word.length, 0);
+  let done = 0;
+  return texts.map((text) => {
+    const begun = done;
+    done += text.length;
+    const [start, end] = [begun, done].map((n) => from + ((to - from) * n) / letters);
+    return { start, end, text, probability: null };
+  });
+}
+
+// The longest common subsequence of two lists, as pairs of places; what is alike at both ends needs no table.
+function common(one, other) {
+  const shorter = Math.min(one.length, other.length);
+  let head = 0;
+  while (head < shorter && one[head] === other[head]) head += 1;
+  let tail = 0;
+  while (tail < shorter - head && one.at(-1 - tail) === other.at(-1 - tail)) tail += 1;
+  const pairs = Array.from({ length: head }, (_, k) => [k, k]);
+  const [n, m] = [one.length - head - tail, other.length - head - tail];
+  if (n * m <= MOST_CELLS) {
+    const table = Array.from({ length: n + 1 }, () => new Uint32Array(m + 1));
+    for (let i = n - 1; i >= 0; i--)
+      for (let j = m - 1; j >= 0; j--)
+        table[i][j] = one[head + i] === other[head + j] ? table[i + 1][j + 1] + 1 : Math.max(table[i + 1][j], table[i][j + 1]);
+    for (let i = 0, j = 0; i < n && j < m; )
+      if (one[head + i] === other[head + j]) pairs.push([head + i++, head + j++]);
+      else if (table[i + 1][j] >= table[i][j + 1]) i += 1;
+      else j += 1;
+  }
+  for (let k = tail; k > 0; k--) pairs.push([one.length - k, other.length - k]);
+  return pairs;
 }
 
 /** Return what a search finds in a text: [start, end] pairs. */
@@ -102,7 +126,9 @@ export class Transcript {
   type(at, text) {
     const old = this.segments[at];
     if (old.text === text) return;
-    const added = [{ ...old, text, words: timed(old.words, text, old.start, old.end) }];
+    // Against what was heard, not against the last letter: a word that is typed again has its own time again.
+    const heard = old.heard ?? old.words;
+    const added = [{ ...old, text, heard, words: timed(heard, text, old.start, old.end) }];
     const now = Date.now();
     const last = this.done.at(-1);
     if (this.fresh && last.parts[0].at === at && now - this.typed < AT_ONCE) {
@@ -131,8 +157,8 @@ export class Transcript {
     const cut = { end: before.at(-1).end, start: Math.max(before.at(-1).end, after[0].start) };
     const next = this.segments[at + 1]?.start ?? Infinity; // two people may speak at once
     this.replace(at, 1, [
-      { ...old, text: left, words: before, end: Math.max(old.start, cut.end) },
-      { ...old, text: right, words: after, start: Math.max(old.start, Math.min(old.end, cut.start, next)) },
+      { ...old, text: left, words: before, heard: before, end: Math.max(old.start, cut.end) },
+      { ...old, text: right, words: after, heard: after, start: Math.max(old.start, Math.min(old.end, cut.start, next)) },
     ]);
     return true;
   }
@@ -143,11 +169,13 @@ export class Transcript {
     if (!second) return -1;
     const text = [first.text.trimEnd(), second.text.trimStart()].filter(Boolean).join(" ");
     const scores = [first.score, second.score].filter((score) => score !== null && score !== undefined);
+    const words = [...first.words, ...second.words];
     this.replace(at, 2, [{
       ...first,
       text,
+      words,
+      heard: words,
       end: Math.max(first.end, second.end),
-      words: [...first.words, ...second.words],
       score: scores.length ? Math.min(...scores) : null,
       doubt: first.doubt || second.doubt,
       checked: first.checked && second.checked,
