@@ -57,7 +57,8 @@ Audio = NDArray[np.float32]
 @dataclass(frozen=True)
 class Form:
     """How much is measured. slow: clips for the runtimes of torch. hour, part, slow_part: minutes of recordings, for ours and
-    faster-whisper's batches, for further rounds of both and for whatever is slower."""
+    faster-whisper's batches, for further rounds of both and for whatever is slower.
+    memory: minutes of the two recordings whose peaks are compared."""
 
     clips: int
     slow: int
@@ -68,10 +69,11 @@ class Form:
     part: float
     slow_part: float
     parts: int
+    memory: tuple[float, float]
 
 
-FULL = Form(clips=12, slow=6, batch=60, rounds=3, starts=5, hour=60, part=10, slow_part=1, parts=2)
-SMOKE = Form(clips=3, slow=1, batch=6, rounds=1, starts=1, hour=1, part=0.5, slow_part=0.2, parts=0)
+FULL = Form(clips=12, slow=6, batch=60, rounds=3, starts=5, hour=60, part=10, slow_part=1, parts=2, memory=(5, 60))
+SMOKE = Form(clips=3, slow=1, batch=6, rounds=1, starts=1, hour=0.5, part=0.3, slow_part=0.2, parts=0, memory=(0.3, 1))
 
 
 @dataclass(frozen=True)
@@ -192,7 +194,7 @@ def cold_start(ready: Ready) -> dict[str, Any]:
     runs = commands(ready)
     names = ("ours", "faster-whisper", "whisper.cpp", *SLOW)
     found: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for turn in range(-1, ready.form.starts):
+    for turn in range(-1 if ready.form.starts > 1 else 0, ready.form.starts):
         for name in names:
             if name in SLOW and turn > 0:
                 continue
@@ -215,25 +217,18 @@ def cold_start(ready: Ready) -> dict[str, Any]:
 
 
 def memory(ready: Ready) -> dict[str, Any]:
-    """A short recording and a long one, at the beam that `hvisk transcribe` has by itself."""
+    """A short recording and a long one, at the beam that `hvisk transcribe` and faster-whisper have by themselves."""
     runs = commands(ready)
-    found: dict[str, dict[str, float]] = defaultdict(dict)
-    for minutes in sorted({ready.form.part, 6 * ready.form.part}):
+    short, long = ready.form.memory
+    peak: dict[str, dict[str, float]] = defaultdict(dict)
+    for name, minutes in (("ours", short), ("faster-whisper batched", short), ("ours", long)):
         path, _ = ready.recording(minutes)
-        for name in ("ours", "faster-whisper batched"):
-            if name != "ours" and minutes > ready.form.part:
-                continue  # its memory grows with the file: long-form tells how much at an hour
-            for beam in (1, 5):
-                found[name][f"{minutes:g} min, beam {beam}"] = round(runs[name](path, beam)["peak_mb"], 1)
-                progress(f"memory {name}: {found[name]}")
-    key = f"{ready.form.part:g} min, beam 5"
-    entry = less(
-        [found["ours"][key]],
-        [found["faster-whisper batched"][key]],
-        peer_name="faster-whisper batched",
-        unit="MB at most",
-    )
-    return entry | {"peak_mb": dict(found)}
+        peak[name][f"{minutes:g} min"] = round(runs[name](path, 5)["peak_mb"], 1)
+        progress(f"memory: {dict(peak)}")
+    pair = [[peak[name][f"{short:g} min"]] for name in ("ours", "faster-whisper batched")]
+    entry = less(*pair, peer_name="faster-whisper batched", unit=f"MB at most, {short:g} minutes, beam 5")
+    # What faster-whisper takes grows with the file; long-form tells how much an hour is, at a beam of 1.
+    return entry | {"peak_mb": dict(peak)}
 
 
 def long_form(ready: Ready) -> dict[str, Any]:

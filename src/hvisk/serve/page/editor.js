@@ -1,6 +1,6 @@
 // A recording's page: its text beside its sound, corrected by hand. Texts that still come are shown as they come.
 
-import { announce, byId, clock, make } from "./dom.js";
+import { announce, byId, make } from "./dom.js";
 import * as find from "./find.js";
 import { keys } from "./keys.js";
 import * as player from "./player.js";
