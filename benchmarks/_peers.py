@@ -66,9 +66,9 @@ def _openai(source: Path, out: Path) -> None:
     torch.save({"dims": dims, "model_state_dict": state}, out)
 
 
-def ours(model: Path, threads: int, *, workers: int = 0, together: bool = False) -> Recognise:
-    """workers: see Recogniser.load. together: all clips in one call, else one call for each."""
-    recogniser = Recogniser.load(model, threads=threads, workers=workers)
+def ours(model: Path, threads: int, *, together: bool = False) -> Recognise:
+    """together: all clips in one call, else one call for each."""
+    recogniser = Recogniser.load(model, threads=threads)
 
     def recognise(clips: Clips, per_second: int) -> list[str]:
         with mock.patch.object(engine, "MAX_TOKENS_PER_SECOND", per_second or engine.MAX_TOKENS_PER_SECOND):

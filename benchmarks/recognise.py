@@ -280,7 +280,6 @@ def short_single(ready: Ready) -> dict[str, Any]:
     m = ready.models
     runtimes = {
         "ours": _peers.ours(m.ct2, THREADS),
-        "ours, one worker": _peers.ours(m.ct2, THREADS, workers=1),
         "faster-whisper": _peers.faster_whisper(m.ct2, THREADS),
         "whisper.cpp": _peers.whisper_cpp(m.ggml, THREADS),
         "whisper.cpp, audio_ctx": _peers.whisper_cpp(m.ggml, THREADS, own_length=True),

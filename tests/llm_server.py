@@ -32,7 +32,7 @@ class Server(ThreadingHTTPServer):
         self.brain: Brain = lambda text: truth.get(text, text)
         self.faults: list[int | str] = []
         self.takes_schema = self.takes_temperature = self.obeys = True
-        self.poison = ""
+        self.poison = self.redirected = ""
         self.whole: Callable[[dict[str, str]], str] | None = None
         self.bodies: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
@@ -84,11 +84,13 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "hang":
             server.ending.wait()
             self.close_connection = True
+        elif fault == "page":  # what a proxy says, or a server at another path
+            self._send(200, "<html>Welcome</html>", **{"Content-Type": "text/html"})
         elif fault == "cut":
             self.close_connection = True
             self.connection.shutdown(2)
         elif isinstance(fault, int) and 300 <= fault < 400:
-            self._send(fault, {}, Location=server.redirected)  # type: ignore[attr-defined]
+            self._send(fault, {}, Location=server.redirected)
         elif fault:
             self._send(int(fault), {"error": {"message": f"no, said with {self.headers['Authorization']}"}})
         elif self.path != "/v1/chat/completions":
@@ -123,8 +125,8 @@ class _Handler(BaseHTTPRequestHandler):
                 },
             )
 
-    def _send(self, status: int, value: dict[str, Any], **headers: str) -> None:
-        data = json.dumps(value).encode()
+    def _send(self, status: int, value: dict[str, Any] | str, **headers: str) -> None:
+        data = (value if isinstance(value, str) else json.dumps(value)).encode()
         self.send_response(status)
         for name, text in {"Content-Type": "application/json", "retry-after-ms": "1", **headers}.items():
             self.send_header(name, text)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from hvisk import audio
+from hvisk import audio, container
 from hvisk.audio import SAMPLE_RATE, decode, encode, load, seconds
 from hvisk.errors import AudioError
 
@@ -544,4 +544,4 @@ def test_damaged_clips_are_errors() -> None:
 
 
 def test_the_accepted_rates_are_the_ones_the_message_states() -> None:
-    assert f"{audio.MIN_RATE // 1000} to {audio.MAX_RATE // 1000} kHz" in audio.ACCEPTED
+    assert f"{container.MIN_RATE // 1000} to {container.MAX_RATE // 1000} kHz" in audio.ACCEPTED

@@ -123,11 +123,11 @@ def test_a_process_is_measured_by_itself_whoever_starts_it(tmp_path: Path) -> No
     import recognise
 
     ballast = bytearray(300_000_000)  # of this process, which is no concern of the other's
-    program = "import time; print('a', flush=True); time.sleep(0.2); b = bytearray(50_000_000); print('b')"
+    program = "print('a', flush=True); b = bytearray(50_000_000); print('b')"
     found = recognise.process(sys.executable, "-c", program)
     assert len(ballast) > 1e6 * found["peak_mb"] > 50_000_000
     assert found["text"] == "a\nb\n"
-    assert found["seconds"] > found["first"] + 0.2
+    assert 0 < found["first"] <= found["seconds"]
     with pytest.raises(SystemExit, match="broken"):
         recognise.process(sys.executable, "-c", "raise SystemExit('broken')")
 

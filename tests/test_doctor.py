@@ -110,7 +110,8 @@ def test_a_whole_installation_is_told_in_full() -> None:
         assert f"{package} {importlib.metadata.version(package)}" in one("packages", findings).detail
     for package in ("accelerate", "torch", "transformers"):
         assert f"{package} {importlib.metadata.version(package)}" in one("extra [train]", findings).detail
-    assert one("extra [demo]", findings).state == "ok"
+    for extra in ("demo", "docx", "serve", "restore"):
+        assert one(f"extra [{extra}]", findings).state == "ok", extra
     assert one("espeak", findings).state == "ok"
     assert "int8_float32" in one("recognition", findings).detail
     assert f"in {choose().dtype}: {choose().why}" in one("training", findings).detail

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import os
 import shutil
 import subprocess
 import sys
@@ -146,12 +147,6 @@ def test_beams_make_batches_smaller(recogniser: Recogniser, clips: list[np.ndarr
         beams = options["beam_size"]
         assert rows == 1 or rows * frames / 100 <= (60 if beams == 1 else 120 / beams)
     assert max(rows for (rows, *_), _, _ in watching.model.calls) > 10  # greedily, batches are fuller
-
-
-def test_threads_are_shared_out_among_workers(random_ct2: Path, clips: list[np.ndarray]) -> None:
-    apart, together = Recogniser.load(random_ct2, threads=2), Recogniser.load(random_ct2, threads=2, workers=1)
-    assert (apart.model.num_workers, together.model.num_workers) == (2, 1)
-    assert [r.tokens for r in together.recognise(clips[:6])] == [r.tokens for r in apart.recognise(clips[:6])]
 
 
 @pytest.mark.parametrize("about", ['{"own_length": false}', None])
@@ -306,3 +301,15 @@ def test_convolutions_are_not_kept_but_where_torch_might_want_its_own(random_ct2
     ):
         done = subprocess.run([sys.executable, "-c", first + program], capture_output=True, text=True, check=True)
         assert done.stdout.strip() == expected
+
+
+def test_torch_that_is_opened_after_the_engine_keeps_as_many_convolutions_as_it_likes(random_ct2: Path) -> None:
+    program = (
+        f"import os, pathlib, hvisk.recogniser.engine as e; e.Recogniser.load(pathlib.Path({str(random_ct2)!r}))\n"
+        "from hvisk.errors import ModelError; from hvisk.systems.transformers import open_transformers\n"
+        "try: open_transformers('nowhere', 'nowhere')\n"
+        "except ModelError: print(os.environ.get(e.ONEDNN_CACHE[0]))"
+    )
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.strip() == "None"

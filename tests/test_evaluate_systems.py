@@ -18,12 +18,12 @@ from hvisk import files, predictions
 from hvisk.audio import SAMPLE_RATE
 from hvisk.corpora import store
 from hvisk.corpora.store import Store, Utterance
-from hvisk.errors import HviskError
+from hvisk.errors import HviskError, Unavailable
 from hvisk.evaluate import evaluate, evaluate_model, evaluate_system
 from hvisk.predictions import Prediction
 from hvisk.systems.cache import Answer, Cache
 from hvisk.systems.choose import open_system
-from hvisk.systems.system import Recognise, Unavailable
+from hvisk.systems.system import Recognise
 
 SETTINGS = {"model": "somewhere/tiny", "model_sha256": "5eed", "beam_size": 1}
 SPOKEN = ["Rødgrød med fløde", "Å nej", "...", "I år", "Ø"]  # one without a word; words of one letter

@@ -3,13 +3,14 @@
 import json
 import re
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from hvisk.errors import HviskError, MissingExtra
+from hvisk.errors import HviskError, MissingExtra, Unavailable
 from hvisk.restore import endpoint, words
-from hvisk.restore.backend import Backend, Request, Unavailable
+from hvisk.restore.backend import Backend, Request
 from hvisk.restore.endpoint import WAYS, connect
 from llm_server import Server, serving
 
@@ -159,7 +160,7 @@ def test_what_passes_is_asked_again(server: Server, fault: int | str, answers: A
     ("faults", "message"),
     [
         ([429] * 3, "no more requests for now"),
-        ([500] * 12, "fails, 3 times in a row"),
+        ([500] * 12, "fails again and again"),
         ([401], "refuses the key"),
         ([403], "refuses the key"),
         ([404], "no model 'gemma'"),
@@ -210,7 +211,7 @@ def test_a_server_that_refuses_everything_is_unavailable(server: Server, answers
 
 def test_a_redirection_is_not_followed(server: Server, answers: Asked) -> None:
     with serving(TRUTH) as elsewhere:
-        server.redirected = f"{elsewhere.url}/chat/completions"  # type: ignore[attr-defined]
+        server.redirected = f"{elsewhere.url}/chat/completions"
         server.faults = [307] * 100
         with pytest.raises(Unavailable):
             answers()
@@ -221,8 +222,7 @@ def test_requests_keep_to_the_number_a_minute(
     server: Server, monkeypatch: pytest.MonkeyPatch, connected: Connected
 ) -> None:
     slept: list[float] = []
-    monkeypatch.setattr(endpoint.time, "sleep", slept.append)
-    monkeypatch.setattr(endpoint.time, "monotonic", lambda: 100.0)
+    monkeypatch.setattr(endpoint, "time", SimpleNamespace(sleep=slept.append, monotonic=lambda: 100.0))
     backend = connected(per_minute=30)
     for _ in range(3):
         backend.ask(Request(("å",)))

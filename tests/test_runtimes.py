@@ -1,4 +1,4 @@
-"""Each export in the runtime that it is made for, as that comes: padded to 30 s, with its own defaults, on a taught model.
+"""Each export in the runtime that it is made for, as that comes: padded to 30 s, greedily, on a taught model.
 
 The model has OpenAI's whole vocabulary, or is trimmed, and has learnt what to say to three clips (`test_ggml.build`): what
 comes out of a runtime is then known, and no rounding may change it.

@@ -32,7 +32,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of an empty PostgreSQL, reached by a socket in a folder."""
     found = [*sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb")), *filter(None, [shutil.which("initdb")])]
     if not found:
-        pytest.skip(NO_POSTGRES)
+        pytest.fail(NO_POSTGRES)
     binaries = Path(found[-1]).parent
     folder = Path(tempfile.mkdtemp(prefix="hvisk-pg"))  # a socket's path may have some 100 characters
     user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if os.geteuid() == 0 else []

@@ -29,11 +29,11 @@ from conftest import LETTERS, build_whisper
 from hvisk import audio
 from hvisk.audio import SAMPLE_RATE
 from hvisk.corpora.speak import speak
-from hvisk.errors import HviskError, MissingExtra, ModelError
+from hvisk.errors import HviskError, MissingExtra, ModelError, Unavailable
 from hvisk.systems import endpoint
 from hvisk.systems.cache import Cache
 from hvisk.systems.choose import PREFIXES, open_system
-from hvisk.systems.system import System, Unavailable
+from hvisk.systems.system import System
 from hvisk.tokens import LANGUAGES, Tokens
 
 

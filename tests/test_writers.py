@@ -84,6 +84,9 @@ def check(cues: list[Cue], given: Transcript) -> None:
     edges = [0, *(edge for start, end, _ in cues for edge in (start, end)), round(given.seconds * 1000)]
     assert edges == sorted(edges)
     assert all(start < end for start, end, _ in cues)
+    if cues:
+        first = next(segment for segment in given.segments if segment.text.split())
+        assert cues[0][0] == round(first.start * 1000)
     for _, _, lines in cues:
         assert 1 <= len(lines) <= 2
         assert all(line.strip() and (len(line) <= 42 or " " not in line) for line in lines)

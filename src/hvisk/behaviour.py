@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from hvisk import metrics, text
+from hvisk import text
 from hvisk.predictions import Prediction
 
 RUNAWAY_RATIO = 1.5  # words of the hypothesis to words of the reference
@@ -43,6 +43,8 @@ class Behaviour:
 
 def measure(predictions: Sequence[Prediction], normalise: Callable[[str], str] = text.normalise) -> Behaviour:
     """Measure the raw texts; words are those of the Danish normaliser."""
+    from hvisk import metrics  # aligns, which recognising does not: its library is loaded for nothing there
+
     counts = [metrics.count(p.reference, p.hypothesis, normalise) for p in predictions]
     hypotheses = [normalise(p.hypothesis).split() for p in predictions]
     minutes = [p.seconds / 60 if p.seconds > 0 and math.isfinite(p.seconds) else 0.0 for p in predictions]

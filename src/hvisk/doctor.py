@@ -27,6 +27,7 @@ GIB = 1 << 30  # bytes
 ENOUGH_MEMORY = 4 * GIB  # torch, a batch and the corpus index of the demo
 ENOUGH_DISK = 5 * GIB  # the environment with torch is 2 GiB, an hour of speech as FLAC 0.06, a checkpoint of tiny 0.5
 HUB_TIMEOUT = 5.0  # seconds
+_MODULES = {"python-docx": "docx", "python-multipart": "python_multipart"}  # where the name is not the package's
 DEMO_MODEL = models.DEMO
 
 # What makes matrix products fast, by the names of /proc/cpuinfo, x86 before Arm.
@@ -202,7 +203,7 @@ def _group(lines: list[str], extra: str) -> Finding:
 def _version(package: str) -> str | None:
     """The installed version, None where the package is not there or its module cannot be found."""
     try:
-        found = importlib.util.find_spec(package.replace("-", "_"))
+        found = importlib.util.find_spec(_MODULES.get(package, package.replace("-", "_")))
         return importlib.metadata.version(package) if found else None
     except ImportError:
         return None

@@ -5,7 +5,8 @@
     ├── CorpusError     a shard folder, manifest or source that cannot be read or written
     ├── RecipeError     a training recipe with an unknown key, a wrong type or an impossible value
     ├── ModelError      a model directory or Hub id that cannot be found, converted or trusted
-    └── MissingExtra    a package behind an extra of hvisk is not installed
+    ├── MissingExtra    a package behind an extra of hvisk is not installed
+    └── Unavailable     whoever is asked answers nothing at present, whatever it is asked
 
 The command line prints the sentence and exits with 1; anything else that escapes is a bug in hvisk.
 """
@@ -35,6 +36,10 @@ class ModelError(HviskError):
 
 class MissingExtra(HviskError):  # noqa: N818  (it reads as the sentence that it is)
     """A package behind an extra of hvisk is not installed."""
+
+
+class Unavailable(HviskError):  # noqa: N818  (it reads as the sentence that it is)
+    """Whoever is asked answers nothing at present, whatever it is asked: no connection, a wrong key, no quota left."""
 
 
 def require(package: str, extra: str, purpose: str) -> None:

@@ -26,12 +26,12 @@ from hvisk import clips as planning
 from hvisk.assessment import Scoring
 from hvisk.clips import Clip
 from hvisk.corpora.store import Store
-from hvisk.errors import HviskError
+from hvisk.errors import HviskError, Unavailable
 from hvisk.predictions import Prediction
 from hvisk.speed import Speed, peak_memory
 from hvisk.systems import ours
 from hvisk.systems.cache import Answer, Cache
-from hvisk.systems.system import Recognise, System, Unavailable
+from hvisk.systems.system import Recognise, System
 
 BATCH_SECONDS = 240.0  # audio between two writes, where nobody says otherwise: what a kill can cost
 NOTE_CHARACTERS = 300  # of an error, kept with its clip

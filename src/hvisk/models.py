@@ -8,6 +8,7 @@ is told on stderr, with the size, the licence and where it is kept. A branch of 
 it had here first (`pins` in the cache directory), whatever becomes of it elsewhere; another one is asked for by name.
 """
 
+import contextlib
 import fnmatch
 import hashlib
 import importlib.resources
@@ -92,7 +93,9 @@ def recognisable(name: str | None = None) -> Path:
 
     source = hugging_face(name)
     parts = {part: sha256(source / part) for part in _SMALL_FILES if (source / part).exists()}
-    content = json.dumps([ct2.VERSION, origin.fingerprint(source), parts])
+    # A snapshot of the Hub's is called by its commit; weights of elsewhere are read whole.
+    weights = source.name if source.parent.name == "snapshots" else origin.fingerprint(source)
+    content = json.dumps([ct2.VERSION, weights, parts])
     out = cache_directory() / "ct2" / hashlib.sha256(content.encode()).hexdigest()[:32]
     if not (out / "model.bin").exists():
         try:
@@ -148,20 +151,23 @@ def _inside(path: Path) -> Path:
     raise ModelError(f"{path} holds no model: no config.json, and none in {path / 'model'}.{newest} {_ACCEPTED}")
 
 
-def _snapshot(repo: str, commit: str) -> Path:
+def _repository(repo: str) -> Path:
     from huggingface_hub import constants
 
-    return Path(constants.HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}" / "snapshots" / commit
+    return Path(constants.HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}"
+
+
+def _snapshot(repo: str, commit: str) -> Path:
+    return _repository(repo) / "snapshots" / commit
 
 
 def _cached(repo: str, revision: str) -> Path | None:
     """Hugging Face's cache as it is laid out on disk: its own functions take a second to import."""
     from hvisk.export.origin import weight_files
 
-    snapshot = _snapshot(repo, revision)
     try:
-        if not _COMMIT.fullmatch(revision):
-            snapshot = _snapshot(repo, (snapshot.parents[1] / "refs" / revision).read_text().strip())
+        named = _COMMIT.fullmatch(revision)
+        snapshot = _snapshot(repo, revision if named else (_repository(repo) / "refs" / revision).read_text().strip())
         # Other tools may have fetched some of the files only.
         here = {file.name for file in snapshot.iterdir() if file.exists()}
         return snapshot if weight_files(snapshot) and not _missing(here) else None
@@ -179,12 +185,9 @@ def _pins(repo: str) -> dict[str, str]:
 
 
 def _pin(repo: str, revision: str, commit: str) -> None:
-    try:
+    # In a cache that may be read only, Hugging Face's own remembers the commit, until another tool moves it.
+    with contextlib.suppress(OSError):
         write_json(_pin_file(repo), {**_pins(repo), revision: commit})
-    except (
-        OSError
-    ):  # a cache that may be read only; Hugging Face's remembers the commit too, until another tool moves it
-        return
 
 
 def _pin_file(repo: str) -> Path:
@@ -214,14 +217,11 @@ def _downloaded(repo: str, revision: str) -> Path:
 def _announced(repo: str, about: Any) -> str:
     from huggingface_hub import constants
 
-    wanted = [
-        file.size or 0
-        for file in about.siblings
-        if any(fnmatch.fnmatch(file.rfilename, pattern) for pattern in (*_SMALL_FILES, *_WEIGHTS))
-    ]
+    wanted = (*_SMALL_FILES, *_WEIGHTS)
+    size = sum(f.size or 0 for f in about.siblings if any(fnmatch.fnmatch(f.rfilename, form) for form in wanted))
     licence = getattr(about.card_data, "license", None) or "not stated"
     return (
-        f"Fetching {repo} at {about.sha[:12]}, {sum(wanted) / 1e6:.1f} MB, licence: {licence}, from {constants.ENDPOINT} to "
+        f"Fetching {repo} at {about.sha[:12]}, {size / 1e6:.1f} MB, licence: {licence}, from {constants.ENDPOINT} to "
         f"{constants.HF_HUB_CACHE}; once, and nothing is sent."
     )
 

@@ -2,13 +2,14 @@
 
 import time
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from hvisk.corpora import store
-from hvisk.metrics import Score
+if TYPE_CHECKING:  # pyarrow and what else they bring is 36 MB and a tenth of a second of every command that shows a bar
+    from hvisk.corpora import store
+    from hvisk.metrics import Score
 
 SECONDS_BETWEEN_LINES = 20.0  # where there is no terminal to redraw
 
@@ -60,13 +61,13 @@ class Bar:
             left = (now - self.began) * (total - done) / (done - self.first)
             self.console.print(f"{self.label}: {detail}, {done / total:.0%}, {left / 60:.1f} min left", markup=False)
 
-    def corpus(self, progress: store.Progress) -> None:
+    def corpus(self, progress: "store.Progress") -> None:
         """Show a corpus being written: `store.write`'s on_progress."""
         filtered = "".join(f", {count} {reason}" for reason, count in progress.filtered.items())
         detail = f"{progress.clips:,} clips, {progress.seconds / 3600:.2f} h{filtered}"
         self.update(progress.parts, progress.planned, detail)
 
-    def clips(self, done: int, planned: int, score: Score) -> None:
+    def clips(self, done: int, planned: int, score: "Score") -> None:
         """Show clips being recognised: `evaluate`'s on_progress."""
         interval = score.wer_interval
         within = f" [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]" if interval else ""

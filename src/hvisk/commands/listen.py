@@ -63,7 +63,7 @@ def listen(
 
     if source is not None and device is not None:
         raise typer.BadParameter("--input stands in for a microphone: leave out --device")
-    if out and out.suffix.lstrip(".") not in writers.WRITERS:
+    if out and out.suffix.lower().lstrip(".") not in writers.WRITERS:
         raise typer.BadParameter(f"--out {out} must end in {', '.join('.' + form for form in writers.WRITERS)}")
     if out and out.exists() and not overwrite:
         raise typer.BadParameter(f"{out} is there already: give --out another name, or add --overwrite")
@@ -79,9 +79,9 @@ def listen(
     Live(recogniser, language=language).feed(second)
 
     live = Live(recogniser, language=language, beam_size=beam_size)
-    saved = _Saved(out, language, tell)
     inbox = Inbox(lossy=source is None)
     name, blocks = _blocks(source, device, inbox.stopped, tell)
+    saved = _Saved(out, language, tell)
     next_told = 0.0
     with _stopping(inbox), _shown(as_json, inbox) as show:
         console.print(f"Listening to {name}. Ctrl-C ends it.", markup=False, soft_wrap=True)
@@ -235,19 +235,14 @@ class _Saved:
 
     def finish(self, heard: float) -> None:
         """Write all of it. Raises HviskError where that cannot be done."""
-        from hvisk import files
         from hvisk.errors import HviskError
         from hvisk.recogniser import writers
-        from hvisk.recogniser.guards import LEFT_OUT
         from hvisk.recogniser.longform import Transcript
 
         if self.path is None:
             return
-        kept = tuple(segment for segment in self.segments if segment.doubt not in LEFT_OUT)
-        left_out = tuple(segment for segment in self.segments if segment.doubt in LEFT_OUT)
-        text = writers.WRITERS[self.path.suffix.lstrip(".")](Transcript(kept, self.language, heard, left_out))
         try:
-            files.write_text(self.path, text)
+            writers.save(Transcript.of(self.segments, self.language, heard), self.path)
         except OSError as error:
             raise HviskError(
                 f"{self.path} cannot be written: {error.strerror or error}. Give --out another place."

@@ -30,7 +30,9 @@ def restore(
     measure: Annotated[
         bool, typer.Option("--measure", help="Strip and restore a corpus that has punctuation, and tell how well.")
     ] = False,
-    limit: Annotated[int, typer.Option(min=0, help="Only so many clips of each split; 0 is all.")] = 0,
+    limit: Annotated[
+        int, typer.Option(min=0, help="Only so many clips of each split, speaker by speaker; 0 is all.")
+    ] = 0,
     parallel: Annotated[int, typer.Option(min=1, help="Requests at once to the endpoint.")] = 4,
     per_minute: Annotated[float, typer.Option(min=0, help="Requests a minute that the endpoint allows; 0: any.")] = 0.0,
     price: Annotated[
@@ -66,6 +68,8 @@ def restore(
         raise typer.BadParameter(
             "--rules means rules alone; after a model they come anyhow, unless --keep-plain is given"
         )
+    if measure and out:
+        raise typer.BadParameter("--measure writes nothing: leave out --out")
     if out is None and not (measure or dry_run):
         raise typer.BadParameter("name the folder for the restored corpus: --out corpora/NAME-cased")
     priced = Price.parse(price)
@@ -124,16 +128,11 @@ def restore(
 
 def _watched(bar: Any, price: Any) -> Callable[[Any], None]:
     def show(state: Any) -> None:
-        from hvisk.restore.estimate import duration
-
         by = [f"{count:,} by {kind}" for kind, count in state.by.items() if kind not in ("", "source")]
-        lost = sum(count for what, count in state.how.items() if what.endswith("rejected"))
-        parts = [*by, f"{lost:,} answers not taken"] if lost else by
+        parts = [*by, f"{state.rejected:,} answers not taken"] if state.rejected else by
         if price and state.tokens_in:
             parts.append(f"US$ {price.of(state.tokens_in, state.tokens_out):.2f}")
-        if state.left:
-            parts.append(f"about {duration(state.left)} left")
-        bar.update(state.done, state.total, ", ".join(parts))
+        bar.update(state.by.total(), state.total, ", ".join(parts))
 
     return show
 

@@ -6,9 +6,11 @@ write(out, source, texts)       shard by shard; run again after any interruption
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
 
 from hvisk import files
 from hvisk.corpora import shard, store
@@ -44,12 +46,12 @@ def write(
     texts: Mapping[int, tuple[str, str]],
     *,
     about: dict[str, Any],
-    on_progress: Callable[[int, int], None] | None = None,
 ) -> Store:
     """Write what was begun and return the new store.
 
-    texts: of each clip that is taken, by its index, its text and who made it, as in `Store.restored_by`. about: what the
-    manifest says besides what the source's does. on_progress: shards done, and how many there are. A shard that was written
+    texts: of each clip that is taken, by its index, its text and who made it: "endpoint", "tagger", "rules",
+    "source" for one that was finished, or "" for one that is as it was. about: what the
+    manifest says besides what the source's does. A shard that was written
     before with these texts is kept.
     """
     for left_behind in out.glob(".*.partial*"):  # by a killed process
@@ -59,13 +61,11 @@ def write(
     start = 0
     for index, entry in enumerate(entries):
         places = [place for place in range(entry["rows"]) if start + place in texts]
-        rows = source.table.slice(start, entry["rows"]).take(places)
+        rows = source.table.slice(start, entry["rows"]).take(pa.array(places, pa.int64()))
         new = [texts[start + place] for place in places]
         start += entry["rows"]
         stamp = _hash([*rows["id"].to_pylist(), *map(str, new)])
-        records.append(_kept(out, index, stamp) or shard.retext(out, index, rows, new, {**entry, "texts": stamp}))
-        if on_progress:
-            on_progress(index + 1, len(entries))
+        records.append(_kept(out, index, stamp) or shard.retext(out, index, rows, new, entry, stamp))
     kept = {key: source.manifest[key] for key in ("name", "licence", "codec")}
     return store.finish(out, records, about={**source.manifest.get("about", {}), **about}, **kept)
 

@@ -102,19 +102,19 @@ def write_shard(
 
 
 def retext(
-    out: Path, index: int, source: pa.Table, texts: Sequence[tuple[str, str]], entry: dict[str, Any]
+    out: Path, index: int, source: pa.Table, texts: Sequence[tuple[str, str]], entry: dict[str, Any], stamp: str
 ) -> dict[str, Any]:
     """Write a shard again with other texts, its sounds as they are, and return its record.
 
     source: the rows that are taken. texts: of each its text and who made it, for the columns text and restored_by; the text
-    that it had goes to text_original. entry: what the record says of the clips that were left out, and "texts", what it is
-    known again by.
+    that it had goes to text_original. entry: the record of the source's shard, for what was left out of it. stamp: what the
+    record says the texts are known again by.
     """
     columns = {name: source[name] for name in SCHEMA.names}
     columns["text"] = pa.array([text for text, _ in texts], pa.string())
     columns |= {"text_original": source["text"], "restored_by": pa.array([by for _, by in texts], pa.string())}
     table = pa.table(columns, schema=_schema(ADDED))
-    return _write(out, index, table, entry["filtered"], entry["examples"], texts=entry["texts"])
+    return _write(out, index, table, entry["filtered"], entry["examples"], texts=stamp)
 
 
 def _write(

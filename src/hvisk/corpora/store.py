@@ -113,19 +113,6 @@ class Store:
     def texts(self) -> list[str]:
         return list(self.table["text"].to_pylist())
 
-    @functools.cached_property
-    def originals(self) -> list[str]:
-        """Each clip's text as its source has it; another one than `texts` where punctuation and casing were restored."""
-        return list(self.table["text_original"].to_pylist()) if self.restored else self.texts
-
-    @functools.cached_property
-    def restored_by(self) -> list[str]:
-        """Who gave each clip's text its marks and capitals: "endpoint", "tagger", "rules", "source" where it had them, or "".
-
-        "" is a text that is as it was, without them.
-        """
-        return list(self.table["restored_by"].to_pylist()) if self.restored else [""] * len(self)
-
     @property
     def restored(self) -> bool:
         """Whether this is what `hvisk restore` made of another corpus."""

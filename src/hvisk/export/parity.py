@@ -154,11 +154,8 @@ def judge(
 
 def _word_errors(checkpoint: Sequence[str], exported: Sequence[str], on: HeldOut) -> WordErrors:
     said = on.texts if any(metrics.count(text, "").words for text in on.texts) else checkpoint
-    errors = [
-        [metrics.count(reference, text).errors for reference, text in zip(said, texts, strict=True)]
-        for texts in (exported, checkpoint)
-    ]
-    words = [metrics.count(reference, "").words for reference in said]
+    counts = [[metrics.count(r, text) for r, text in zip(said, texts, strict=True)] for texts in (exported, checkpoint)]
+    errors, words = [[count.errors for count in each] for each in counts], [count.words for count in counts[0]]
     paired = intervals.paired(errors[0], errors[1], words, on.speakers or [""] * len(words))
     total = sum(words)
     return WordErrors(

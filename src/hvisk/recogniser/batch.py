@@ -13,8 +13,8 @@ from hvisk import audio, files
 from hvisk.errors import AudioError, HviskError
 from hvisk.recogniser import defaults, inputs, longform, writers
 from hvisk.recogniser.engine import Recogniser
-from hvisk.recogniser.guards import Guards
-from hvisk.recogniser.transcriber import ALL_GUARDS, Transcriber
+from hvisk.recogniser.guards import ALL_GUARDS, Guards
+from hvisk.recogniser.transcriber import Transcriber
 from hvisk.terminal import Bar
 
 
@@ -111,14 +111,14 @@ def _one(
             files.write_bytes(target, writers.encoded(transcript, options.form, Path(name).name))
         except OSError as error:
             raise HviskError(
-                f"{_shown(target)} cannot be written: {error.strerror or error}. What is finished is kept, and the same "
+                f"{audio.shown(target)} cannot be written: {error.strerror or error}. What is finished is kept, and the same "
                 "command goes on from there."
             ) from error
     if options.as_json:
-        place = {"file": _shown(recording), **({} if channel is None else {"channel": channel + 1})}
+        place = {"file": audio.shown(recording), **({} if channel is None else {"channel": channel + 1})}
         print(json.dumps({**place, **json.loads(writers.to_json(transcript))}, ensure_ascii=False), flush=True)
     elif target:
-        print(_shown(target), flush=True)
+        print(audio.shown(target), flush=True)
     else:
         text = writers.WRITERS[options.form](transcript)
         print((f"--- {name} ---\n" if several or channel is not None else "") + text, end="", flush=True)
@@ -142,20 +142,15 @@ def _told(transcript: longform.Transcript) -> str:
 
 def _kept(recording: Path, target: Path, console: Console) -> None:
     console.print(
-        f"{_shown(recording)}: {_shown(target)} is there already (--overwrite makes it again)",
+        f"{audio.shown(recording)}: {audio.shown(target)} is there already (--overwrite makes it again)",
         markup=False,
         soft_wrap=True,
     )
 
 
 def _name(recording: Path, channel: int | None) -> str:
-    name = "standard input" if recording == inputs.STDIN else _shown(recording)
+    name = "standard input" if recording == inputs.STDIN else audio.shown(recording)
     return name if channel is None else f"{name}, channel {channel + 1}"
-
-
-def _shown(path: Path) -> str:
-    # A name in an old encoding reads as lone surrogates, and those cannot be printed.
-    return str(path).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _target(out: Path, recording: Path, form: str, channel: int | None) -> Path:

@@ -79,11 +79,10 @@ class Recogniser:
     directory: Path | None = None
 
     @classmethod
-    def load(cls, directory: Path, *, threads: int = 0, workers: int = 0, compute_type: str = "default") -> Self:
+    def load(cls, directory: Path, *, threads: int = 0, compute_type: str = "default") -> Self:
         """Load a CTranslate2 Whisper: model.bin, config.json, vocabulary, tokenizer files and, if ours, hvisk.json.
 
-        threads: how many cores work; 0 is all, at most MAX_WORKERS. workers: how many batches are worked on at once, the
-        threads shared out among them; 0 is one for each thread, which gets most done, and 1 gets a single clip done soonest.
+        threads: how many batches are worked on at once, a core each; 0 is all cores, at most MAX_WORKERS.
         compute_type: one of CTranslate2's; by default as stored, int8 as int8, and float16, which CPUs lack, as float32.
         Without hvisk.json, or with its `own_length` false, clips are padded to 30 s, because stock Whisper breaks on
         anything shorter. Raises ModelError for a directory that holds no such model.
@@ -100,19 +99,11 @@ class Recogniser:
         if "torch" not in sys.modules:
             os.environ.setdefault(*ONEDNN_CACHE)
         threads = threads or min(os.cpu_count() or 1, MAX_WORKERS)
-        workers = workers or threads
+        with ThreadPoolExecutor(1) as beside:  # while the vocabulary is read, which takes longer
+            loading = beside.submit(_model, directory, threads, compute_type)
+            tokens = Tokens.load(directory)
         try:
-            with ThreadPoolExecutor(1) as beside:  # while the vocabulary is read, which takes longer
-                loading = beside.submit(
-                    ctranslate2.models.Whisper,
-                    str(directory),
-                    device="cpu",
-                    inter_threads=workers,
-                    intra_threads=max(1, threads // workers),
-                    compute_type=compute_type,
-                )
-                tokens = Tokens.load(directory)
-                model = loading.result()
+            model = loading.result()
         except (RuntimeError, ValueError) as error:
             raise ModelError(
                 f"CTranslate2 cannot load {directory} as '{compute_type}': {error}. "
@@ -210,9 +201,25 @@ class Recogniser:
         if self.directory is None:
             raise ModelError("A model that was not loaded from a directory cannot draw. Load it with Recogniser.load")
         ctranslate2.set_random_seed(seed)
-        fresh = replace(self, model=self.load(self.directory, threads=1, compute_type=self.model.compute_type).model)
+        fresh = replace(self, model=_model(self.directory, 1, self.model.compute_type))
         for temperature in temperatures:
             yield temperature, fresh.recognise([clip], language=language, temperature=temperature)[0]
+
+    def resume(
+        self, clip: NDArray[np.float32], ids: Sequence[int], *, language: str = "da", beam_size: int = 1
+    ) -> Recognition:
+        """Recognise a clip whose text begins with the tokens `ids`; they are in the result, its score is that of the rest."""
+        prompt = self.tokens.prompt(language)
+        frames, limit = self._shape(len(clip))
+        limit = min(limit, DECODER_POSITIONS - len(prompt))
+        mel = log_mel(clip, self.model.n_mels, frames)[None]
+        (result,) = self._submit(mel, [*prompt, *ids], beam_size, limit, 0.0)
+        found: Any = result.result()
+        # CTranslate2 gives the beginning back with the rest, and the rest's probability alone.
+        texts = [sequence[len(ids) :] for sequence in found.sequences_ids]
+        rest, score = best(texts, found.scores, limit - len(ids))
+        text = self.tokens.decode([*ids, *rest])
+        return Recognition(text, (*ids, *rest), score, float(found.no_speech_prob), seconds(clip))
 
     def _submit(
         self, mel: NDArray[np.float32], prompt: list[int], beam_size: int, limit: int, temperature: float
@@ -235,6 +242,12 @@ class Recogniser:
             return_no_speech_prob=True,
         )
         return results
+
+
+def _model(directory: Path, threads: int, compute_type: str) -> ctranslate2.models.Whisper:
+    return ctranslate2.models.Whisper(
+        str(directory), device="cpu", inter_threads=threads, intra_threads=1, compute_type=compute_type
+    )
 
 
 def best(texts: Sequence[Sequence[int]], scores: Sequence[float], limit: int) -> tuple[tuple[int, ...], float]:

@@ -38,6 +38,9 @@ class Guards:
     credits: bool = True
 
 
+ALL_GUARDS = Guards()
+
+
 @dataclass(frozen=True)
 class Guarded:
     """A recognition, the temperature that it was drawn at (0 is the likeliest), and what is wrong with it, if anything."""

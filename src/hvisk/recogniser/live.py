@@ -21,15 +21,13 @@ What the guards take for a credit line or for no speech is withdrawn: the one ca
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hvisk.audio import SAMPLE_RATE, seconds
-from hvisk.features import log_mel
-from hvisk.recogniser.engine import DECODER_POSITIONS, Recogniser, Recognition, best
-from hvisk.recogniser.guards import LEFT_OUT, Guarded, Guards, fault, guard
+from hvisk.audio import SAMPLE_RATE
+from hvisk.recogniser.engine import Recogniser, Recognition
+from hvisk.recogniser.guards import ALL_GUARDS, LEFT_OUT, Guarded, Guards, fault, guard
 from hvisk.recogniser.longform import Segment
 from hvisk.recogniser.utterances import PAD, Utterance, Utterances
 from hvisk.recogniser.vad import FRAME
@@ -42,8 +40,6 @@ INTERVAL_SECONDS = 0.4  # of sound between two texts
 GROWING_BEAM = 3
 # Texts of growing utterances take at most half of the time. The rest is for final ones, which are never left out.
 SHARE = 0.5
-
-ALL_GUARDS = Guards()
 
 
 @dataclass(frozen=True)
@@ -82,7 +78,7 @@ class Live:
         """
         self.recogniser, self.language, self.beam_size, self.guards = recogniser, language, beam_size, guards
         self.clock = clock
-        self.prompt = recogniser.tokens.prompt(language)
+        recogniser.tokens.prompt(language)  # for its error
         self.count = 0  # utterances with a caption
         self._utterances = Utterances()
         self._fresh()
@@ -119,7 +115,7 @@ class Live:
         if utterance is None or len(utterance.audio) < self._due:
             return
         began = self.clock()
-        result = self._continued(utterance.audio, self._committed, min(GROWING_BEAM, self.beam_size))
+        result = self._continued(utterance.audio, min(GROWING_BEAM, self.beam_size))
         took = self.clock() - began
         self._due = len(utterance.audio) + round(max(INTERVAL_SECONDS, took / SHARE) * SAMPLE_RATE)
         if self._sound(result, utterance.audio):
@@ -138,7 +134,7 @@ class Live:
         item = self._heard(clip)
         text = "" if item.doubt in LEFT_OUT else item.result.text
         if item.doubt not in LEFT_OUT and not _letters(text).startswith(_letters(committed)):
-            result = self._continued(clip, self._committed, self.beam_size)
+            result = self._continued(clip, self.beam_size)
             text = committed if self.guards and fault(result) else result.text
         if item.result.text or any(self._shown):
             result = item.result
@@ -160,19 +156,8 @@ class Live:
         once = replace(self.guards, again=False)
         return not guard(self.recogniser, [clip], [result], once, language=self.language)[0].doubt
 
-    def _continued(self, clip: NDArray[np.float32], ids: tuple[int, ...], beam_size: int) -> Recognition:
-        """Recognise a clip whose text begins with `ids`."""
-        recogniser = self.recogniser
-        frames, limit = recogniser._shape(len(clip))
-        limit = min(limit, DECODER_POSITIONS - len(self.prompt))
-        mel = log_mel(clip, recogniser.model.n_mels, frames)[None]
-        (result,) = recogniser._submit(mel, [*self.prompt, *ids], beam_size, limit, 0.0)
-        found: Any = result.result()
-        # CTranslate2 gives the beginning back with the rest, and the rest's probability alone.
-        texts = [sequence[len(ids) :] for sequence in found.sequences_ids]
-        rest, score = best(texts, found.scores, limit - len(ids))
-        text = recogniser.tokens.decode([*ids, *rest])
-        return Recognition(text, (*ids, *rest), score, float(found.no_speech_prob), seconds(clip))
+    def _continued(self, clip: NDArray[np.float32], beam_size: int) -> Recognition:
+        return self.recogniser.resume(clip, self._committed, language=self.language, beam_size=beam_size)
 
     def _agreed(self, previous: Sequence[int], ids: Sequence[int]) -> tuple[int, ...]:
         """Return the tokens that are committed when `ids` follow `previous`: up to the last letter of the last word.

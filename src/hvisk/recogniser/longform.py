@@ -6,6 +6,7 @@ stream       blocks of a recording as they come, a chapter of five minutes at a 
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from hvisk.audio import SAMPLE_RATE, seconds
 from hvisk.recogniser.engine import Progress, Recogniser
 from hvisk.recogniser.guards import LEFT_OUT, Doubt, Guarded, Guards, guard
-from hvisk.recogniser.vad import MAX_SECONDS, TARGET_SECONDS, THRESHOLD, Piece, pieces
+from hvisk.recogniser.vad import MAX_SECONDS, TARGET_SECONDS, THRESHOLD, Piece, complete, pieces
 from hvisk.recogniser.words import Word, align
 
 CHAPTER_SECONDS = 300.0  # 19 MB; enough pieces for full batches
@@ -49,6 +50,12 @@ class Transcript:
     seconds: float
     left_out: tuple[Segment, ...] = ()
 
+    @classmethod
+    def of(cls, found: Sequence[Segment], language: str, length: float) -> Self:
+        """Return the transcript of all segments found, those told apart that the guards leave out. length: in seconds."""
+        kept = tuple(segment for segment in found if segment.doubt not in LEFT_OUT)
+        return cls(kept, language, length, tuple(segment for segment in found if segment.doubt in LEFT_OUT))
+
 
 def transcribe(
     recogniser: Recogniser,
@@ -69,8 +76,8 @@ def transcribe(
     the model lacks.
     """
     cuts = _cuts(recogniser, audio, vad)
-    found = _recognise(recogniser, audio, cuts, 0.0, language, beam_size, words, guards, on_progress)
-    return _transcript(found, language, seconds(audio))
+    found = _recognise(recogniser, audio, cuts, 0, language, beam_size, words, guards, on_progress)
+    return Transcript.of(found, language, seconds(audio))
 
 
 def stream(
@@ -93,21 +100,17 @@ def stream(
     """
     found: list[Segment] = []
     longest = round(max(chapter_seconds, 2 * MAX_SECONDS) * SAMPLE_RATE)
-    held = np.empty(
-        longest + SAMPLE_RATE, dtype=np.float32
-    )  # one buffer for all chapters; what is not used costs nothing
+    # One buffer for all chapters; what is not used of it costs nothing.
+    held = np.empty(longest + SAMPLE_RATE, dtype=np.float32)
     done = size = 0  # samples: of what is finished, and of what is held
 
     def chapter(last: bool) -> None:
         nonlocal done, size
         audio = held[:size]
-        cuts = _cuts(recogniser, audio, vad)
-        # The last piece may go on in the next chapter. Where nobody spoke at the end, a piece's worth of it is kept.
-        finished = len(audio) if last else round((seconds(audio) - MAX_SECONDS) * SAMPLE_RATE)
-        if not last and cuts and round(cuts[-1].end * SAMPLE_RATE) > finished:
-            cuts = [piece for piece in cuts if round(piece.end * SAMPLE_RATE) <= finished] or cuts[:-1]
-            finished = round(cuts[-1].end * SAMPLE_RATE) if cuts else finished
-        found.extend(_recognise(recogniser, audio, cuts, done / SAMPLE_RATE, language, beam_size, words, guards, None))
+        cuts, finished = _cuts(recogniser, audio, vad), len(audio)
+        if not last:
+            cuts, finished = complete(cuts, len(audio))
+        found.extend(_recognise(recogniser, audio, cuts, done, language, beam_size, words, guards, None))
         done += finished
         size -= finished
         held[:size] = held[finished : finished + size].copy()
@@ -122,7 +125,7 @@ def stream(
         if size >= longest:
             chapter(last=False)
     chapter(last=True)
-    return _transcript(found, language, done / SAMPLE_RATE)
+    return Transcript.of(found, language, done / SAMPLE_RATE)
 
 
 def _cuts(recogniser: Recogniser, audio: NDArray[np.float32], vad: bool) -> list[Piece]:
@@ -136,14 +139,14 @@ def _recognise(
     recogniser: Recogniser,
     audio: NDArray[np.float32],
     cuts: Sequence[Piece],
-    offset: float,
+    offset: int,
     language: str,
     beam_size: int,
     words: bool,
     guards: Guards | None,
     on_progress: Progress | None,
 ) -> list[Segment]:
-    """Segments of the pieces that have a text, those to be left out too; times are `offset` seconds later than cuts'."""
+    """Segments of the pieces that have a text, those to be left out too; times are `offset` samples later than cuts'."""
     clips = [audio[round(piece.start * SAMPLE_RATE) : round(piece.end * SAMPLE_RATE)] for piece in cuts]
     heard = recogniser.recognise(clips, language=language, beam_size=beam_size, on_progress=on_progress)
     kept = guard(recogniser, clips, heard, guards, language=language) if guards else list(map(Guarded, heard))
@@ -151,8 +154,8 @@ def _recognise(
     timed = align(recogniser, clips, results, language=language) if words else [()] * len(clips)
     return [
         Segment(
-            piece.start + offset,
-            piece.end + offset,
+            _later(piece.start, offset),
+            _later(piece.end, offset),
             item.result.text,
             item.result.score,
             _moved(within, piece, offset),
@@ -164,19 +167,12 @@ def _recognise(
     ]
 
 
-def _transcript(found: Sequence[Segment], language: str, length: float) -> Transcript:
-    segments = tuple(segment for segment in found if segment.doubt not in LEFT_OUT)
-    return Transcript(segments, language, length, tuple(segment for segment in found if segment.doubt in LEFT_OUT))
+def _later(time: float, offset: int) -> float:
+    """`offset` samples after a time in seconds: by whole samples, so that a sum is not off in its last digit."""
+    return (round(time * SAMPLE_RATE) + offset) / SAMPLE_RATE
 
 
-def _moved(words: Sequence[Word], piece: Piece, offset: float) -> tuple[Word, ...]:
+def _moved(words: Sequence[Word], piece: Piece, offset: int) -> tuple[Word, ...]:
     """Words of a piece -> words of the recording."""
-    last = piece.end + offset  # a sum may be off in its last digit
-    return tuple(
-        replace(
-            word,
-            start=min(piece.start + offset + word.start, last),
-            end=min(piece.start + offset + word.end, last),
-        )
-        for word in words
-    )
+    start, end = _later(piece.start, offset), _later(piece.end, offset)
+    return tuple(replace(word, start=min(start + word.start, end), end=min(start + word.end, end)) for word in words)

@@ -15,7 +15,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from hvisk import audio
+from hvisk import audio, container
 from hvisk.audio import SAMPLE_RATE
 from hvisk.errors import AudioError, require
 
@@ -93,7 +93,7 @@ def microphone(
                 if zeros >= MUTE_SECONDS * rate:
                     zeros = -1
                     tell(f"{name} gives nothing but silence: it is muted, or hvisk may not use it.")
-                yield from resampler.feed(samples.mean(axis=1, dtype=np.float32) / np.float32(32768))
+                yield from resampler.feed(container.mix(samples) / np.float32(32768))
 
     return name, read()
 

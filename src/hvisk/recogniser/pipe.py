@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import itertools
 import wave
 from collections.abc import Callable, Generator, Iterator
 from typing import Any, Protocol
@@ -11,13 +10,14 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from hvisk import audio
+from hvisk import audio, container
 from hvisk.audio import SAMPLE_RATE
 from hvisk.errors import AudioError
 from hvisk.recogniser.microphone import BLOCK, Resampler
 
 # What a stream of each container begins with; anything else is raw samples.
 CONTAINERS = (b"RIFF", b"RF64", b"fLaC", b"OggS", b"ID3", b"\x1aE\xdf\xa3", b"FORM", b".snd")
+PCM16 = np.dtype("<i2")
 RAW = "raw 16-bit little-endian samples, mono, 16 kHz"
 
 
@@ -39,16 +39,18 @@ def piped(stream: Reading, name: str, tell: Callable[[str], None]) -> Generator[
     joined = _Joined(head, stream)
     if (form := _wav_form(head)) is not None:
         joined.head = b""
-        blocks = _samples(joined, *form)
+        blocks = samples(joined, *form)
     elif head.startswith(CONTAINERS):
-        blocks = _decoded(joined, name)
+        blocks = decoded(joined, name)
     else:
         tell(f"{name} is taken for {RAW}.")
-        blocks = _samples(joined, SAMPLE_RATE, 1)
+        blocks = samples(joined, SAMPLE_RATE)
     found = False
     for block in blocks:
-        if not np.isfinite(block).all():
-            raise AudioError(f"{name} holds samples that are not numbers (NaN or infinite). Send 16-bit samples.")
+        if not audio.is_sound(block):
+            raise AudioError(
+                f"{name} holds samples that are not numbers (NaN, infinite or beyond 2^31). Send 16-bit samples."
+            )
         found = found or bool(len(block))
         yield block
     if not found:
@@ -77,8 +79,10 @@ def _exactly(stream: Reading, size: int) -> bytes:
 
 
 def _wav_header(stream: Reading) -> bytes:
-    """Read what follows "RIFF" in a WAV, up to its samples."""
+    """Read what follows "RIFF" in a WAV, up to its samples; of another RIFF, which may be a whole film, its name alone."""
     header = _exactly(stream, 8)
+    if header[4:] != b"WAVE":
+        return header
     while len(chunk := _exactly(stream, 8)) == 8 and chunk[:4] != b"data":
         size = int.from_bytes(chunk[4:], "little")
         header += chunk + _exactly(stream, size + size % 2)
@@ -88,36 +92,41 @@ def _wav_header(stream: Reading) -> bytes:
 def _wav_form(header: bytes) -> tuple[int, int] | None:
     """Return the rate and channels of a WAV of 16-bit samples, None for any other."""
     with contextlib.suppress(wave.Error, EOFError), wave.open(io.BytesIO(header)) as about:
-        if about.getsampwidth() == 2 and audio.MIN_RATE <= about.getframerate() <= audio.MAX_RATE:
+        if about.getsampwidth() == 2 and container.MIN_RATE <= about.getframerate() <= container.MAX_RATE:
             return about.getframerate(), about.getnchannels()
     return None
 
 
-def _samples(stream: _Joined, rate: int, channels: int) -> Iterator[NDArray[np.float32]]:
+def samples(
+    stream: Reading, rate: int, channels: int = 1, kind: np.dtype[Any] = PCM16
+) -> Iterator[NDArray[np.float32]]:
+    """Yield a stream of bare samples, little-endian, channels side by side, as mono float32 at 16 kHz.
+
+    rate: in Hz. kind: PCM16, or a float type whose full scale is 1; what is no number passes through.
+    """
     resampler = Resampler(rate)
+    scale = np.float32(1 if kind.kind == "f" else 32768)
+    instant = channels * kind.itemsize
     part = b""  # of the samples of one instant
-    while data := stream.read(2 * channels * BLOCK):
+    while data := stream.read(instant * BLOCK):
         data = part + data
-        whole = len(data) - len(data) % (2 * channels)
+        whole = len(data) - len(data) % instant
         part = data[whole:]
-        samples = np.frombuffer(data[:whole], "<i2").reshape(-1, channels)
         if whole:
-            yield from resampler.feed(samples.mean(axis=1, dtype=np.float32) / np.float32(32768))
+            yield from resampler.feed(container.mix(np.frombuffer(data[:whole], kind).reshape(-1, channels)) / scale)
 
 
-def _decoded(stream: _Joined, name: str) -> Iterator[NDArray[np.float32]]:
+def decoded(stream: Reading, name: str, containers: str = container.CONTAINERS) -> Iterator[NDArray[np.float32]]:
+    """Yield a container that is still being written as mono float32 at 16 kHz. containers: FFmpeg's names of those accepted.
+
+    Raises AudioError, with `name`, for what is none of them or breaks off.
+    """
     # Little is probed: what FFmpeg likes to see of a stream before it begins is 5 s.
-    options = {"format_whitelist": audio.CONTAINERS, "probesize": "2048", "analyzeduration": "1"}
+    options = {"format_whitelist": containers, "probesize": "2048", "analyzeduration": "1"}
     try:
-        with av.open(stream, mode="r", options=options, buffer_size=2048, metadata_errors="replace") as container:
-            if not container.streams.audio:
-                raise AudioError(f"{name} has no sound track.")
-            resampler: Any = av.AudioResampler(format="flt", rate=SAMPLE_RATE)
-            frames: Iterator[Any] = container.decode(container.streams.audio[0])
-            for frame in itertools.chain(frames, [None]):  # None: what the resampler still holds
-                for piece in resampler.resample(frame):
-                    samples: NDArray[np.float32] = piece.to_ndarray().reshape(-1, piece.layout.nb_channels)
-                    mono: NDArray[np.float32] = samples.mean(axis=1, dtype=np.float32)
-                    yield mono
+        with av.open(stream, mode="r", options=options, buffer_size=2048, metadata_errors="replace") as opened:
+            if not opened.streams.audio:
+                raise AudioError(f"{name} has no sound track. {audio.ACCEPTED}.")
+            yield from container.resampled(opened.decode(opened.streams.audio[0]))
     except (av.FFmpegError, ValueError) as error:
         raise AudioError(f"{name} breaks off or cannot be decoded: {error}. {audio.ACCEPTED}.") from error

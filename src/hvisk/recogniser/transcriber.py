@@ -11,10 +11,9 @@ from hvisk import audio
 from hvisk.errors import AudioError
 from hvisk.recogniser import defaults, longform
 from hvisk.recogniser.engine import Recogniser
-from hvisk.recogniser.guards import Guards
+from hvisk.recogniser.guards import ALL_GUARDS, Guards
 from hvisk.recogniser.longform import Transcript
 
-ALL_GUARDS = Guards()
 BLOCK = 10 * audio.SAMPLE_RATE  # samples of an array that are handed on at once
 
 

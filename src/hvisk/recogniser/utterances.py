@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hvisk.audio import SAMPLE_RATE
+from hvisk.audio import SAMPLE_RATE, is_sound
 from hvisk.recogniser import vad
 from hvisk.recogniser.vad import CONTEXT, FRAME, LEAST_STEP, LEVEL, MAX_SECONDS, STATE, TARGET_SECONDS, THRESHOLD
 
-PAD = round(vad.PAD_SECONDS * SAMPLE_RATE / FRAME)  # frames of air on both sides, as in `vad.cut`
+PAD = vad.PAD_FRAMES  # frames of air on both sides, as in `vad.cut`
 # Frames. At 0.6 s the air of two utterances no longer meets: `vad.cut`, too, takes them for two. From TARGET_SECONDS on
 # less and less is enough, until at half as much again it is the least pause that `vad.cut` knows.
 PAUSE = 2 * PAD + 1
@@ -55,10 +55,12 @@ class Utterances:
     def feed(self, block: NDArray[np.float32]) -> list[Utterance]:
         """Take the next block (1-D float32, 16 kHz, any length) and return the utterances that ended in it.
 
-        Raises ValueError for another shape or type, and for samples that are not finite.
+        Raises ValueError for another shape or type, and for samples that `audio.is_sound` refuses.
         """
-        if block.ndim != 1 or block.dtype != np.float32 or not np.isfinite(block).all():
-            raise ValueError(f"A block is 1-D, float32 and finite, got shape {block.shape} of {block.dtype}")
+        if block.ndim != 1 or block.dtype != np.float32 or not is_sound(block):
+            raise ValueError(
+                f"A block is 1-D, float32, finite and within 2^31, got shape {block.shape} of {block.dtype}"
+            )
         self.heard += len(block)
         self._held = np.concatenate([self._held, block])
         ended = [found for probability in self._probabilities() if (found := self._step(probability))]
@@ -109,10 +111,7 @@ class Utterances:
         windows = np.lib.stride_tricks.sliding_window_view(sound, CONTEXT + FRAME)[::FRAME]
         gains = np.array([self._gain(float(rms)) for rms in np.sqrt(np.mean(windows[:, CONTEXT:] ** 2, axis=1))])
         raised = np.clip(windows * gains[:, None].astype(np.float32), -1, 1) if gains.max() > 1 else windows
-        found, self._h, self._c = vad._network().run(
-            None, {"input": np.ascontiguousarray(raised), "h": self._h, "c": self._c}
-        )
-        probabilities: NDArray[np.float32] = found.reshape(-1)
+        probabilities, self._h, self._c = vad.judge(raised, self._h, self._c)
         return probabilities
 
     def _gain(self, loudness: float) -> float:

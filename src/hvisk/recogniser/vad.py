@@ -33,6 +33,7 @@ THRESHOLD = 0.35
 MAX_SECONDS = 28.0  # leaves Whisper's window of 30 s some silence at the end
 TARGET_SECONDS = 10.0
 PAD_SECONDS = 0.3  # before and after speech: soft onsets and endings lie outside of what the network marks
+PAD_FRAMES = round(PAD_SECONDS * SAMPLE_RATE / FRAME)
 MAX_GAP_SECONDS = 1.5  # a longer pause always ends a piece
 PAUSE_FRAMES = 4  # 128 ms: the least length of the pauses to cut at; the closure of a "p" is 100
 
@@ -79,10 +80,23 @@ def speech_probabilities(audio: NDArray[np.float32], *, gain: float = 1.0) -> ND
         at = max(-first, 0)
         heard[at : at + len(part)] = part if gain == 1 else np.clip(part * np.float32(gain), -1, 1)
         windows = np.lib.stride_tricks.sliding_window_view(heard, CONTEXT + FRAME)[::FRAME]
-        block = np.ascontiguousarray(windows)
-        probabilities, h, c = _network().run(None, {"input": block, "h": h, "c": c})
-        found[start : start + count] = probabilities.reshape(-1)
+        found[start : start + count], h, c = judge(windows, h, c)
     return found
+
+
+def judge(
+    windows: NDArray[np.float32], h: NDArray[np.float32], c: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Return the probability of speech in each of (n, CONTEXT + FRAME) samples that follow one another, and the state after.
+
+    h, c: the state of the network before, STATE zeros at a beginning.
+    """
+    found = np.empty(len(windows), dtype=np.float32)
+    for at in range(0, len(windows), BLOCK):
+        some = np.ascontiguousarray(windows[at : at + BLOCK])
+        judged, h, c = _network().run(None, {"input": some, "h": h, "c": c})
+        found[at : at + BLOCK] = judged.reshape(-1)
+    return found, h, c
 
 
 def cut(
@@ -114,13 +128,26 @@ def cut(
         )
     likely = _mean_around(probabilities, PAUSE_FRAMES)
     joined: list[tuple[int, int]] = []
-    for start, end in _runs(probabilities >= threshold, round(PAD_SECONDS * SAMPLE_RATE / FRAME)):
+    for start, end in _runs(probabilities >= threshold, PAD_FRAMES):
         for part in _split(start, end, likely, target, longest):
             if joined and part[0] - joined[-1][1] <= gap and part[1] - joined[-1][0] <= target:
                 joined[-1] = (joined[-1][0], part[1])
             else:
                 joined.append(part)
     return [Piece(start * FRAME / SAMPLE_RATE, min(end * FRAME, samples) / SAMPLE_RATE) for start, end in joined]
+
+
+def complete(cuts: list[Piece], samples: int) -> tuple[list[Piece], int]:
+    """Return the pieces of the first `samples` of a recording that goes on, and up to which sample they finish it.
+
+    The last piece may go on in what follows. Where nobody spoke at the end, a piece's worth of it is left for that too.
+    """
+    finished = samples - round(MAX_SECONDS * SAMPLE_RATE)
+    if cuts and round(cuts[-1].end * SAMPLE_RATE) > finished:
+        first = round(cuts[0].start * SAMPLE_RATE)
+        cuts = [piece for piece in cuts if round(piece.end * SAMPLE_RATE) <= finished] or cuts[:-1]
+        finished = round(cuts[-1].end * SAMPLE_RATE) if cuts else min(first, finished)
+    return cuts, finished
 
 
 def _runs(speech: NDArray[np.bool_], pad: int) -> list[tuple[int, int]]:

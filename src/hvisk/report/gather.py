@@ -48,11 +48,21 @@ def gather(
         ],
         scores=scores,
         stages=list(stages),
-        parity=files.read_json(export / "parity.json") if export and (export / "parity.json").exists() else None,
+        parity=_parity(export),
         clips=_clips(found, Store.open(corpus) if corpus else None),
         recipe=recipe,
         notes=_notes(about),
     )
+
+
+def _parity(export: Path | None) -> dict[str, Any] | None:
+    """The proof beside an export, None where there is none."""
+    if export is None or not (export / "parity.json").exists():
+        return None
+    found: dict[str, Any] = files.read_json(export / "parity.json")
+    if "wer" not in found:
+        raise HviskError(f"{export / 'parity.json'} is an older version's. Export the model again: hvisk export")
+    return found
 
 
 def _predictions(directory: Path) -> list[Prediction]:

@@ -7,12 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from hvisk.errors import HviskError
 from hvisk.restore import rules
-
-
-class Unavailable(HviskError):  # noqa: N818  (it reads as the sentence that it is)
-    """Nobody answers at present, whatever is asked: no connection, a wrong key, no quota left. What is done is kept."""
 
 
 @dataclass(frozen=True)

@@ -6,15 +6,13 @@ it was given: `words.read` judges it anew each time. That nobody answers at pres
 
 import hashlib
 import json
-import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hvisk.errors import HviskError
+from hvisk.kept import Kept
 
-_TABLE = "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, answer TEXT, reason TEXT NOT NULL, seconds REAL NOT NULL)"
-_AT_ONCE = 500  # keys in a query; SQLite's own limit is 999 in old versions
+_COLUMNS = {"answer": "TEXT", "reason": "TEXT NOT NULL", "seconds": "REAL NOT NULL"}
 
 
 class Answer(NamedTuple):
@@ -30,37 +28,18 @@ class Cache:
 
     def __init__(self, path: Path) -> None:
         """Open or make the file. HviskError where it is no database, or lies where nothing can be written."""
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self.database = sqlite3.connect(path, timeout=30.0)
-            self.database.execute(_TABLE)
-        except (OSError, sqlite3.Error) as error:
-            raise HviskError(
-                f"The cache of answers, {path}, cannot be used: {error}. Delete it, or set HVISK_CACHE to a directory that "
-                "may be written."
-            ) from error
+        self.kept = Kept(path, _COLUMNS, "answers")
 
     def find(self, keys: Sequence[str]) -> dict[str, Answer]:
         """Return what is known of those keys of which anything is."""
-        found: dict[str, Answer] = {}
-        for at in range(0, len(keys), _AT_ONCE):
-            some = keys[at : at + _AT_ONCE]
-            marks = ",".join("?" * len(some))
-            rows = self.database.execute(
-                f"SELECT key, answer, reason, seconds FROM answers WHERE key IN ({marks})", some
-            )
-            found.update({row[0]: Answer(*row[1:]) for row in rows})
-        return found
+        return {key: Answer(*row) for key, row in self.kept.find(keys).items()}
 
     def keep(self, rows: Iterable[tuple[str, Answer]]) -> None:
         """Keep answers under their keys, all or none of them."""
-        with self.database:
-            self.database.executemany(
-                "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)", ((key, *answer) for key, answer in rows)
-            )
+        self.kept.keep(rows)
 
     def close(self) -> None:
-        self.database.close()
+        self.kept.close()
 
 
 def key(settings: Mapping[str, Any], text: str, before: str, after: str) -> str:

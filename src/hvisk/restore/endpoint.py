@@ -19,8 +19,8 @@ import time
 from typing import Any
 from urllib.parse import urlsplit
 
-from hvisk.errors import HviskError, require
-from hvisk.restore.backend import Answers, Backend, Request, Unavailable
+from hvisk.errors import HviskError, Unavailable, require
+from hvisk.restore.backend import Answers, Backend, Request
 from hvisk.restore.words import MARKS, capital
 
 PROMPT_VERSION = "1"
@@ -146,7 +146,7 @@ class _Server:
             return self._ask(request)
         except openai.InternalServerError as error:
             raise Unavailable(
-                f"{self.place} fails, {RETRIES + 1} times in a row ({self._told(error)}). What is done is kept: run the "
+                f"{self.place} fails again and again ({self._told(error)}). What is done is kept: run the "
                 "same command later."
             ) from error
         except openai.APIStatusError as error:
@@ -171,7 +171,7 @@ class _Server:
         for way in WAYS:
             try:
                 answers = self._send(request, *way)
-            except openai.APIStatusError as error:
+            except openai.APIStatusError as error:  # of 5xx too: some servers fail over a schema that they cannot take
                 last = error
             else:
                 self.way = way
@@ -225,11 +225,13 @@ class _Server:
                 f"{self.place} does not answer ({self._told(error)}). Is the server running? What is done is kept: the same "
                 "command goes on."
             ) from error
+        if isinstance(answer, str):  # what the client makes of a page that is no JSON
+            raise Unavailable(f"{self.place} answers with something that is no JSON. Addresses mostly end in /v1.")
         said = answer.choices[0].message.content if answer.choices else ""
         return Answers(
             texts=_parsed(said or "", len(request.texts)),
-            tokens_in=answer.usage.prompt_tokens if answer.usage else 0,
-            tokens_out=answer.usage.completion_tokens if answer.usage else 0,
+            tokens_in=(answer.usage.prompt_tokens or 0) if answer.usage else 0,
+            tokens_out=(answer.usage.completion_tokens or 0) if answer.usage else 0,
             reason="no answer of the form that was asked for",
         )
 

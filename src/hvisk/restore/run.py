@@ -97,7 +97,7 @@ def restore(
         return dict(files.read_json(out / NAME))
     outcomes = work.restore(given.lines, backends, cache, on_progress)
     for line, outcome in zip(given.lines, outcomes, strict=True):
-        # Asked once more of what is written: whatever went wrong on the way, no word of a corpus changes.
+        # Asked once more, of what is written: whatever went wrong on the way, no word of a corpus changes.
         if outcome.by not in ("", "source") and not words.unchanged(line.text, outcome.text):
             raise CorpusError(
                 f"'{line.text}' would become '{outcome.text}'. This is an error of hvisk's; nothing was written."
@@ -167,7 +167,9 @@ def _refusals(given: Task, outcomes: Sequence[Outcome]) -> list[dict[str, str]]:
 def _style(source: Store, plain: float) -> str:
     """The words in which a manifest tells how texts are written; whether they are verbatim is as it was."""
     verbatim = next((part for part in source.text_style.split(", ") if "verbatim" in part), "verbatim?")
-    return ", ".join(["cased", "punctuated", verbatim] if plain < 1 else [source.text_style or "cased?, punctuated?"])
+    if plain == 1:
+        return source.text_style or "cased?, punctuated?"
+    return ", ".join([*(("cased", "punctuated") if plain == 0 else ("cased?", "punctuated?")), verbatim])
 
 
 def _natural(identifier: str) -> list[tuple[int, str]]:

@@ -7,7 +7,7 @@ Any token classification model will do whose labels are marks, with "U" behind t
 as such. Danish ones on the Hub, both CC-BY-4.0 and 22 MB: syvai/danish-pnc and RyeAI/ekko-pnc.
 """
 
-import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -41,8 +41,9 @@ def load(name: str, *, threads: int = 0) -> Backend:
     directory = _directory(name)
     model = _weights(directory)
     try:
-        labels = [_label(said) for said in _said(files.read_json(directory / "config.json"))]
-        tokenizer = _tokenizer(directory)
+        config = files.read_json(directory / "config.json")
+        labels = [_label(said) for said in _said(config)]
+        tokenizer = _tokenizer(directory, config.get("pad_token_id") or 0)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
@@ -138,12 +139,11 @@ def _said(config: dict[str, Any]) -> list[str]:
     return [by_id[i] for i in range(len(by_id))]
 
 
-def _tokenizer(directory: Path) -> Any:
+def _tokenizer(directory: Path, padding: int) -> Any:
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
     tokenizer.no_truncation()
-    padding = json.loads((directory / "config.json").read_text(encoding="utf-8")).get("pad_token_id") or 0
     tokenizer.enable_padding(pad_id=padding)
     return tokenizer
 
@@ -151,7 +151,7 @@ def _tokenizer(directory: Path) -> Any:
 def _weights(directory: Path) -> Path:
     """The .onnx file that is taken where there are several: one with 8 bits before others, which is as good and faster."""
     found = sorted([*directory.glob("*.onnx"), *directory.glob("onnx/*.onnx")])
-    small = [path for path in found if "int8" in path.name or "quantized" in path.name or "uint8" in path.name]
+    small = [path for path in found if "int8" in path.name or "quantized" in path.name]
     if not found:
         raise ModelError(f"{directory} has no .onnx file. {_ACCEPTED}")
     return (small or found)[0]
@@ -176,6 +176,7 @@ def _directory(name: str) -> Path:
             return found
     except (OSError, ValueError, ModelError):  # not there; no possible id; another tool has fetched a part of it
         pass
+    print(f"Fetching the tagger {name} from the Hub, once; nothing is sent.", file=sys.stderr, flush=True)
     try:
         return Path(snapshot_download(repository, **wanted))
     except Exception as error:  # the HTTP client behind huggingface_hub changes with its version, and its errors too

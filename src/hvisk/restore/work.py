@@ -42,16 +42,13 @@ class Outcome:
 
 @dataclass
 class State:
-    """How far the work is, for those who look on. done: lines with an outcome; of backends by kind: answers of each sort."""
+    """How far the work is, for those who look on. by: lines with an outcome, as in Outcome; rejected: answers not taken."""
 
     total: int
-    done: int = 0
     by: Counter[str] = field(default_factory=Counter)
-    how: Counter[str] = field(default_factory=Counter)
-    requests: int = 0
+    rejected: int = 0
     tokens_in: int = 0
     tokens_out: int = 0
-    left: float = 0.0  # seconds, about, until the backend that is asked now has answered everything
 
 
 def restore(
@@ -72,12 +69,11 @@ def restore(
     def judge(backend: Backend, index: int, answer: Answer) -> None:
         verdict = words.read(lines[index].text, answer.text or "")
         reason = verdict.reason if answer.text else answer.reason
-        state.how[f"{backend.kind} {verdict.how}"] += 1
-        if verdict.text and words.unchanged(lines[index].text, verdict.text):
+        if verdict.text:
             outcomes[index] = Outcome(verdict.text, backend.kind, verdict.how, tuple(refused.get(index, ())))
             state.by[backend.kind] += 1
-            state.done += 1
         else:
+            state.rejected += 1
             refused.setdefault(index, []).append((backend.kind, answer.text or "", reason))
 
     def show() -> None:
@@ -88,8 +84,6 @@ def restore(
         if words.finished(line.text):
             outcomes[index] = Outcome(line.text, "source", "finished")
             state.by["source"] += 1
-            state.done += 1
-    show()
     for backend in backends:
         keys = {i: _key(backend, lines[i]) for i in range(len(lines)) if i not in outcomes}
         known = {} if backend.free else cache.find(list(keys.values()))
@@ -97,7 +91,6 @@ def restore(
             judge(backend, index, known[keys[index]])
         show()
         missing = [i for i in keys if keys[i] not in known]
-        began, asked, first = monotonic(), 0, True
         for batch, answers, took in _ask(backend, requests(lines, missing, backend.batch), lines):
             rows = [
                 (i, Answer(text, "" if text else answers.reason, took / len(batch)))
@@ -107,20 +100,13 @@ def restore(
                 cache.keep([(keys[i], answer) for i, answer in rows])
             for index, answer in rows:
                 judge(backend, index, answer)
-            asked += len(batch)
-            state.requests += 1
             state.tokens_in += answers.tokens_in
             state.tokens_out += answers.tokens_out
-            # The first request runs alone: what follows it is as many times as fast as there are requests at once.
-            pace = (monotonic() - began) / asked / (backend.at_once if first else 1)
-            state.left = pace * (len(missing) - asked)
-            first = False
             show()
     for index, line in enumerate(lines):
         if index not in outcomes:
             outcomes[index] = Outcome(line.text, "", "as it was", tuple(refused.get(index, ())))
             state.by[""] += 1
-            state.done += 1
     show()
     return [outcomes[index] for index in range(len(lines))]
 
@@ -144,7 +130,7 @@ def requests(lines: Sequence[Line], indices: Sequence[int], batch: int) -> list[
 def unknown(lines: Sequence[Line], backend: Backend, cache: Cache) -> tuple[list[int], float]:
     """Return the lines that the backend is yet to be asked of, and the seconds that one took so far, 0 if none did."""
     keys = {i: _key(backend, line) for i, line in enumerate(lines) if not words.finished(line.text)}
-    known: Mapping[str, Answer] = cache.find(list(keys.values()))
+    known: Mapping[str, Answer] = {} if backend.free else cache.find(list(keys.values()))
     took = [answer.seconds for answer in known.values()]
     return [i for i in keys if keys[i] not in known], sum(took) / len(took) if took else 0.0
 

@@ -20,7 +20,7 @@ from hvisk.behaviour import compression
 from hvisk.errors import AudioError
 from hvisk.recogniser.engine import Recogniser
 from hvisk.recogniser.guards import LEFT_OUT, Guarded, Guards, guard
-from hvisk.recogniser.vad import MAX_SECONDS, TARGET_SECONDS, THRESHOLD, Piece, pieces
+from hvisk.recogniser.vad import MAX_SECONDS, TARGET_SECONDS, THRESHOLD, Piece, complete, pieces
 from hvisk.recogniser.words import align
 
 CHAPTER_SECONDS = 120.0
@@ -96,11 +96,8 @@ class Recording:
         target = TARGET_SECONDS if own_length else MAX_SECONDS
         cuts = pieces(sound, target_seconds=target, threshold=self.options.threshold)
         finished = len(sound)
-        if not self.ended:  # the last piece may go on in the next chapter
-            finished = round((audio.seconds(sound) - MAX_SECONDS) * SAMPLE_RATE)
-            if cuts and round(cuts[-1].end * SAMPLE_RATE) > finished:
-                cuts = [piece for piece in cuts if round(piece.end * SAMPLE_RATE) <= finished] or cuts[:-1]
-                finished = round(cuts[-1].end * SAMPLE_RATE) if cuts else finished
+        if not self.ended:
+            cuts, finished = complete(cuts, len(sound))
         before = self.done
         self._held = sound[finished:].copy()
         self.done += finished / SAMPLE_RATE

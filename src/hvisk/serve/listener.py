@@ -16,22 +16,19 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-import av
 import numpy as np
 from numpy.typing import NDArray
 
-from hvisk import models
-from hvisk.audio import SAMPLE_RATE
+from hvisk import audio, models
 from hvisk.errors import AudioError, HviskError
+from hvisk.recogniser import pipe
 from hvisk.recogniser.engine import Recogniser
 from hvisk.recogniser.guards import Guards
 from hvisk.recogniser.live import Caption, Live
 
 WAITING_BLOCKS = 256  # then the sender waits
-READ_BYTES = 16 << 10
 CONTAINERS = "matroska,webm,ogg"
-FORMS: dict[str, np.dtype[Any]] = {"pcm16": np.dtype("<i2"), "float32": np.dtype("<f4")}
-PROBE = {"format_whitelist": CONTAINERS, "probesize": "2048", "analyzeduration": "1"}
+FORMS: dict[str, np.dtype[Any]] = {"pcm16": pipe.PCM16, "float32": np.dtype("<f4")}
 
 Block = NDArray[np.float32]
 
@@ -71,42 +68,13 @@ def main() -> None:
 
 def sounds(source: io.RawIOBase, form: str, rate: int) -> Iterator[Block]:
     """Yield mono float32 at 16 kHz of a stream that is still being written. Raises AudioError for what is no sound."""
-    if form in FORMS:
-        yield from _samples(source, FORMS[form], rate)
-        return
-    resampler = av.AudioResampler(format="flt", rate=SAMPLE_RATE)
-    try:
-        with av.open(source, mode="r", options=PROBE, metadata_errors="replace") as container:
-            if not container.streams.audio:
-                raise AudioError("The stream has no sound track. Accepted are WebM and Ogg, or samples.")
-            for frame in container.decode(container.streams.audio[0]):
-                for piece in resampler.resample(frame):
-                    yield _mono(piece)
-    except (av.FFmpegError, ValueError) as error:
-        raise AudioError(f"The stream is no WebM or Ogg that can be decoded ({type(error).__name__}).") from error
-
-
-def _samples(source: io.RawIOBase, kind: np.dtype[Any], rate: int) -> Iterator[Block]:
-    resampler, rest = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE), b""
-    while data := source.read(READ_BYTES):
-        data = rest + data
-        whole = len(data) - len(data) % kind.itemsize
-        rest = data[whole:]
-        block = np.frombuffer(data[:whole], kind).astype(np.float32)
-        block = np.nan_to_num(block / 32768 if kind.kind == "i" else block, posinf=0.0, neginf=0.0)
-        if rate == SAMPLE_RATE:
-            yield block
-        elif len(block):
-            frame = av.AudioFrame.from_ndarray(block[None], format="flt", layout="mono")
-            frame.sample_rate = rate
-            for piece in resampler.resample(frame):
-                yield _mono(piece)
-
-
-def _mono(frame: Any) -> Block:
-    samples = frame.to_ndarray().reshape(-1, frame.layout.nb_channels)
-    mean: Block = samples.mean(axis=1, dtype=np.float32)
-    return mean
+    blocks = (
+        pipe.samples(source, rate, kind=FORMS[form])
+        if form in FORMS
+        else pipe.decoded(source, "The stream", CONTAINERS)
+    )
+    for block in blocks:  # what a page's arithmetic spoils for a moment is no reason to end
+        yield np.nan_to_num(block, posinf=0.0, neginf=0.0).clip(-audio.LOUDEST, audio.LOUDEST)
 
 
 def _read(form: str, rate: int, waiting: "queue.Queue[Block | None]", problems: list[str]) -> None:

@@ -8,7 +8,6 @@ text are kept the seconds that it took, on which day and machine: an evaluation 
 
 import hashlib
 import json
-import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -16,14 +15,15 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from hvisk.errors import HviskError
+from hvisk.kept import Kept
 
-_TABLE = (
-    "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, text TEXT NOT NULL, seconds REAL NOT NULL, "
-    "warm INTEGER NOT NULL, measured TEXT NOT NULL)"
-)
+_COLUMNS = {
+    "text": "TEXT NOT NULL",
+    "seconds": "REAL NOT NULL",
+    "warm": "INTEGER NOT NULL",
+    "measured": "TEXT NOT NULL",
+}
 _IDENTITIES = ("model_sha256", "revision")
-_AT_ONCE = 500  # keys in a query; SQLite's own limit is 999 in old versions
 
 
 class Answer(NamedTuple):
@@ -43,15 +43,7 @@ class Cache:
         self.path = path
         what = {key: value for key, value in settings.items() if key != "model"}
         self.system = hashlib.sha256(json.dumps([what, software], sort_keys=True).encode()).digest()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self.database = sqlite3.connect(path, timeout=30.0)
-            self.database.execute(_TABLE)
-        except (OSError, sqlite3.Error) as error:
-            raise HviskError(
-                f"The cache of recognised clips, {path}, cannot be used: {error}. Delete it, or set HVISK_CACHE to a "
-                "directory that may be written."
-            ) from error
+        self.kept = Kept(path, _COLUMNS, "recognised clips")
 
     @classmethod
     def of(cls, path: Path | None, settings: Mapping[str, Any], software: str) -> Self | None:
@@ -65,22 +57,12 @@ class Cache:
 
     def find(self, keys: Sequence[str]) -> dict[str, Answer]:
         """Return what is known of those keys of which anything is."""
-        found: dict[str, Answer] = {}
-        for at in range(0, len(keys), _AT_ONCE):
-            some = keys[at : at + _AT_ONCE]
-            marks = ",".join("?" * len(some))
-            rows = self.database.execute(
-                f"SELECT key, text, seconds, warm, measured FROM answers WHERE key IN ({marks})", some
-            )
-            found.update({key: Answer(text, took, bool(warm), day) for key, text, took, warm, day in rows})
-        return found
+        rows = self.kept.find(keys)
+        return {key: Answer(text, took, bool(warm), day) for key, (text, took, warm, day) in rows.items()}
 
     def keep(self, rows: Iterable[tuple[str, Answer]]) -> None:
         """Keep answers under their keys, all or none of them."""
-        with self.database:
-            self.database.executemany(
-                "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?)", ((key, *answer) for key, answer in rows)
-            )
+        self.kept.keep(rows)
 
     def close(self) -> None:
-        self.database.close()
+        self.kept.close()

@@ -13,8 +13,8 @@ import soundfile
 from numpy.typing import NDArray
 
 from hvisk.audio import SAMPLE_RATE
-from hvisk.errors import ModelError
-from hvisk.systems.system import System, Unavailable, need, versions
+from hvisk.errors import ModelError, Unavailable
+from hvisk.systems.system import System, need, versions
 
 AT_ONCE = 4  # requests; what waits for the network waits in parallel
 TIMEOUT = 120.0  # seconds
@@ -39,7 +39,13 @@ def open_endpoint(address: str, name: str, *, language: str = "da", beam_size: i
             f"'{name}' is no endpoint. Accepted: api:URL#MODEL, as in api:https://api.openai.com/v1#whisper-1"
         )
     key = os.environ.get("OPENAI_API_KEY") or "none"
-    client = openai.OpenAI(base_url=url, api_key=key, timeout=TIMEOUT, max_retries=RETRIES)
+    client = openai.OpenAI(
+        base_url=url,
+        api_key=key,
+        timeout=TIMEOUT,
+        max_retries=RETRIES,
+        http_client=openai.DefaultHttpxClient(follow_redirects=False),
+    )
 
     def ask(clip: NDArray[np.float32]) -> str:
         sound = io.BytesIO()

@@ -17,7 +17,7 @@ from hvisk.audio import SAMPLE_RATE
 from hvisk.features import MAX_SECONDS
 from hvisk.recogniser import longform
 from hvisk.recogniser.engine import Recogniser
-from hvisk.recogniser.guards import LEFT_OUT, Guarded, Guards, guard
+from hvisk.recogniser.guards import ALL_GUARDS, LEFT_OUT, Guarded, Guards, guard
 from hvisk.systems.system import System, size, versions
 
 # What turns samples into text. A change in them makes another system of it, also between two versions of hvisk.
@@ -34,7 +34,7 @@ def open_directory(
     language: str = "da",
     beam_size: int = 1,
     threads: int = 0,
-    guards: Guards | None = Guards(),  # noqa: B008  (it is frozen)
+    guards: Guards | None = ALL_GUARDS,
     parameters: int | None = None,
 ) -> System:
     """Open a CTranslate2 Whisper's directory; a clip that is longer than 30 s is cut at its pauses first.

@@ -16,14 +16,10 @@ import numpy as np
 import safetensors
 from numpy.typing import NDArray
 
-from hvisk.errors import HviskError, MissingExtra
+from hvisk.errors import MissingExtra
 from hvisk.predictions import Prediction
 
 Recognise = Callable[[Sequence[NDArray[np.float32]]], list[str]]
-
-
-class Unavailable(HviskError):  # noqa: N818  (it reads as the sentence that it is)
-    """The system answers nothing at present, whatever it is asked: no connection, a wrong key, no quota left."""
 
 
 @dataclass(frozen=True, eq=False)

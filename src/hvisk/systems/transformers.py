@@ -8,6 +8,8 @@ batch would change what many of them hear.
 import contextlib
 import hashlib
 import importlib.util
+import os
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,6 +22,7 @@ from hvisk import files
 from hvisk.audio import SAMPLE_RATE
 from hvisk.errors import MissingExtra, ModelError, require
 from hvisk.features import MAX_SECONDS
+from hvisk.recogniser.engine import ONEDNN_CACHE
 from hvisk.systems.system import System, size, versions
 
 WHISPER_BATCH = 8  # clips
@@ -36,6 +39,8 @@ def open_transformers(model: str, name: str, *, language: str = "da", beam_size:
     """
     for package in ("torch", "transformers"):
         require(package, "train", f"open {name}")
+    if "torch" not in sys.modules and os.environ.get(ONEDNN_CACHE[0]) == ONEDNN_CACHE[1]:
+        del os.environ[ONEDNN_CACHE[0]]  # the engine's own, and too few for torch
     import torch
     from transformers import pipeline
     from transformers.utils import cached_file
