@@ -77,11 +77,9 @@ def train_ours(form: Form, base: Path, train: Store, validation: Store, out: Pat
     done = loop.train(recipe, Console(file=io.StringIO()))
     told = {"steps": done.state.step, "seconds": round(done.state.seconds, 1), "audio": round(done.state.audio_seconds)}
     usual = {key: list(value) if isinstance(value, tuple) else value for key, value in vars(recipes.Recipe).items()}
-    changed = {key: value for key, value in recipe.plain().items() if key not in values and value != usual.get(key)}
-    return done.model, told | {
-        "recipe": changed
-        | {"minutes": form.minutes, "processes": recipe.processes, "padded_share": recipe.padded_share}
-    }
+    places = ("out", "train", "validation", "base")
+    changed = {key: value for key, value in recipe.plain().items() if key not in places and value != usual.get(key)}
+    return done.model, told | {"recipe": changed}
 
 
 def _toml(value: Any) -> str:

@@ -135,3 +135,16 @@ def score(counts: Sequence[Counts], speakers: Sequence[str], *, seed: int = 0) -
         normaliser=text.NORMALISER,
         warning=intervals.few_speakers(number),
     )
+
+
+def shares(found: int, told: int, true: int) -> dict[str, int | float | None]:
+    """Return how well something was found: `found` rightly, of `told` that were said to be there and `true` that are.
+
+    reference is `true`; precision, recall and f1 are fractions, None where they would be shares of nothing.
+    """
+    return {
+        "reference": true,
+        "precision": found / told if told else None,
+        "recall": found / true if true else None,
+        "f1": 2 * found / (told + true) if told + true else None,
+    }

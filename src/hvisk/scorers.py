@@ -259,7 +259,7 @@ def _plain(predictions: Sequence[Prediction]) -> str | None:
     missing = []
     if all(reference == reference.lower() for reference in references):
         missing.append("no capital letters")
-    if not any(mark in reference for reference in references for mark in cased.MARKS):
+    if not any(mark in reference for reference in references for mark in text.MARKS):
         missing.append("no punctuation")
     if not missing:
         return None

@@ -6,6 +6,7 @@ import unicodedata
 from hvisk.numerals import verbalise
 
 NORMALISER = "hvisk-2"  # named in every score, so that two figures can be told to be comparable
+MARKS = ".,?!:;"  # of punctuation, as the scale `cased` counts them and `restore` puts them, one after a word
 
 # With or without a dot, in any casing: no Danish word is spelled like these.
 ALWAYS = {

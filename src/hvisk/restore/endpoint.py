@@ -21,7 +21,8 @@ from urllib.parse import urlsplit
 
 from hvisk.errors import HviskError, Unavailable, require
 from hvisk.restore.backend import Answers, Backend, Request
-from hvisk.restore.words import MARKS, capital
+from hvisk.restore.words import capital
+from hvisk.text import MARKS
 
 PROMPT_VERSION = "1"
 PROMPT = """\

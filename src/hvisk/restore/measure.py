@@ -9,12 +9,12 @@ ordinal, is not counted: nobody had to find it.
 from collections.abc import Sequence
 from typing import Any
 
-from hvisk import intervals
+from hvisk import intervals, metrics
 from hvisk.errors import CorpusError
 from hvisk.restore import words
 from hvisk.restore.run import Task
-from hvisk.restore.words import MARKS
 from hvisk.restore.work import Line, Outcome
+from hvisk.text import MARKS
 
 VERSION = "1"
 
@@ -97,10 +97,7 @@ def _f1(rows: Sequence[tuple[int, ...]], blocks: Sequence[str]) -> dict[str, Any
     found, told, true = (sum(column) for column in zip(*rows, strict=True))
     both = [row[1] + row[2] for row in rows]
     return {
-        "reference": true,
-        "precision": found / told if told else None,
-        "recall": found / true if true else None,
-        "f1": 2 * found / (told + true) if told + true else None,
+        **metrics.shares(found, told, true),
         "interval": intervals.interval([2 * row[0] for row in rows], both, blocks),
     }
 

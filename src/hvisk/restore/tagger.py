@@ -19,7 +19,8 @@ from hvisk import files
 from hvisk.errors import ModelError
 from hvisk.restore import words
 from hvisk.restore.backend import Answers, Backend, Request
-from hvisk.restore.words import ENDS, MARKS, Label
+from hvisk.restore.words import ENDS, Label
+from hvisk.text import MARKS
 
 WORDS = 100  # of a text at once; models like these are trained on windows of some 180
 AROUND = 12  # words before and after, that are seen and not labelled

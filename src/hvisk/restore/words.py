@@ -17,8 +17,8 @@ from typing import Literal
 from rapidfuzz.distance import Levenshtein
 
 from hvisk import text as danish
+from hvisk.text import MARKS
 
-MARKS = ".,?!:;"  # what may be put, one after a word; the same as the scale `cased` counts
 ENDS = ".?!"  # after these a sentence begins
 
 # The share of a text's boundaries that an answer with other words must have right: one wrong word of eight is mended, one

@@ -10,11 +10,10 @@ from rapidfuzz.distance import Levenshtein
 from hvisk import metrics
 from hvisk.metrics import Counts
 from hvisk.predictions import Prediction
+from hvisk.text import MARKS
 
 VERSION = "1"
 TITLE = "Orthographic WER: words as they are written, with casing and the marks attached to them"
-
-MARKS = ".,?!:;"
 
 _EDGES = re.compile(r"(?:[^\w\s]|_)*(.*?)((?:[^\w\s]|_)*)")
 
@@ -82,8 +81,8 @@ def details(predictions: Iterable[Prediction]) -> dict[str, Any]:
                 capitals[2] += big
     total = [sum(tally) for tally in zip(*marks.values(), strict=True)]
     return {
-        "marks": {name: _shares(tally) for name, tally in {**marks, "all": total}.items()},
-        "casing": {"matched": matched, "accuracy": same / matched if matched else None, **_shares(capitals)},
+        "marks": {name: metrics.shares(*tally) for name, tally in {**marks, "all": total}.items()},
+        "casing": {"matched": matched, "accuracy": same / matched if matched else None, **metrics.shares(*capitals)},
     }
 
 
@@ -92,13 +91,3 @@ def _pairs(a: Sequence[Word], b: Sequence[Word]) -> Iterable[tuple[Word, Word]]:
     for block in Levenshtein.opcodes(left, right):
         if block.tag in ("equal", "replace"):
             yield from zip(a[block.src_start : block.src_end], b[block.dest_start : block.dest_end], strict=True)
-
-
-def _shares(tally: Sequence[int]) -> dict[str, int | float | None]:
-    found, told, true = tally
-    return {
-        "reference": true,
-        "precision": found / told if told else None,
-        "recall": found / true if true else None,
-        "f1": 2 * found / (told + true) if told + true else None,
-    }
