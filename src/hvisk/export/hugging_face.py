@@ -45,13 +45,7 @@ def convert(source: Path, out: Path, *, precision: Precision = "kept") -> None:
             f"The tokenizer in {source} has {tokens.size} tokens, the weights have {config['vocab_size']} rows: they belong "
             "to two models."
         )
-    about = origin.settings(source / "hvisk.json")
-    generation = origin.generation(
-        tokens,
-        origin.stated(source, config),
-        max_length=config["max_target_positions"],
-        language=about.get("language"),
-    )
+    about, generation = origin.described(source, config, tokens)
     settings = {key: value for key, value in config.items() if key not in (*origin.FORMER, *origin.DROPPED)}
     with atomic_directory(out) as directory:
         if precision == "float16":

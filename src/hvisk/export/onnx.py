@@ -60,13 +60,7 @@ def convert(source: Path, out: Path, *, precision: Precision = "q8", attentions:
     if head is not None and np.array_equal(head, embedding):
         head = None
     origin.vocabulary(source, tokens, rows=len(embedding))  # raises where they do not fit
-    about = origin.settings(source / "hvisk.json")
-    generation = origin.generation(
-        tokens,
-        origin.stated(source, config),
-        max_length=config["max_target_positions"],
-        language=about.get("language"),
-    )
+    about, generation = origin.described(source, config, tokens)
     decoding = SimpleNamespace()
     ct2.set_decoding(decoding, source, config, generation, tokens)  # raises where they do not fit
     models = {

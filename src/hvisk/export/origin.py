@@ -163,6 +163,13 @@ def stated(source: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for part in said for key, value in part.items() if value is not None}
 
 
+def described(source: Path, config: Mapping[str, Any], tokens: Tokens) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a model's hvisk.json, empty where there is none, and the generation settings of an export of it."""
+    about = settings(source / "hvisk.json")
+    length, language = config["max_target_positions"], about.get("language")
+    return about, generation(tokens, stated(source, config), max_length=length, language=language)
+
+
 def generation(
     tokens: Tokens, stated: Mapping[str, Any], *, max_length: int, language: str | None = None
 ) -> dict[str, Any]:
