@@ -32,17 +32,25 @@ Recognise = Callable[[Clips, int], list[str]]  # clips, most tokens for each sec
 
 @dataclass(frozen=True)
 class Models:
-    """One model, in the formats of all: a Hugging Face and a CTranslate2 directory, a ggml and an OpenAI file."""
+    """One model, in the formats of all: a Hugging Face and a CTranslate2 directory, a ggml and an OpenAI file.
+
+    small: CTranslate2 with a trimmed vocabulary of so many `tokens`, whose rows are the same.
+    """
 
     hugging_face: Path
     ct2: Path
     ggml: Path
     openai: Path
+    small: Path
+    tokens: int
 
 
 def models(folder: Path) -> Models:
-    found = Models(_tiny.write(folder / "hf"), folder / "ct2", folder / "ggml.bin", folder / "openai.pt")
+    whole, cut = _tiny.write(folder / "hf"), folder / "small-hf"
+    tokens = _tiny.trimmed(whole, cut)
+    found = Models(whole, folder / "ct2", folder / "ggml.bin", folder / "openai.pt", folder / "small", tokens)
     ct2.convert(found.hugging_face, found.ct2, quantisation="int8")
+    ct2.convert(cut, found.small, quantisation="int8")
     ggml.convert(found.hugging_face, found.ggml, quantisation="q8_0")
     _openai(found.hugging_face, found.openai)
     return found

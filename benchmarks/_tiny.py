@@ -18,7 +18,7 @@ from safetensors.numpy import save_file
 
 import _clips
 from hvisk import models
-from hvisk.export import origin
+from hvisk.export import origin, trim
 from hvisk.files import write_json
 from hvisk.tokens import Tokens
 
@@ -30,6 +30,8 @@ LANGUAGES = ("da@nb",)  # Danish sentences, read aloud by Norwegians: what the b
 # its logit OUT_OF_REACH. Small enough for int8 to hold beside the others, which reach some 5.
 CONSTANT = 2.0
 OUT_OF_REACH = -40.0
+
+KEPT = 6_500  # of the text tokens of a trimmed vocabulary, which has 8,192 or so with the languages and timestamps
 
 Array = NDArray[np.float32]
 _EMBEDDING = "model.decoder.embed_tokens.weight"
@@ -80,6 +82,13 @@ def write(out: Path, name: str = "hvisk:demo-base") -> Path:
     about = origin.settings(source / "hvisk.json")
     write_json(out / "hvisk.json", {key: about[key] for key in ("own_length", "margin", "language") if key in about})
     return out
+
+
+def trimmed(source: Path, out: Path) -> int:
+    """Write what `write` has made with the vocabulary of a Danish model to `out`; return how many tokens that is."""
+    rows = origin.Weights(source, origin.whisper_config(source)).take(_EMBEDDING)
+    within_reach = np.flatnonzero(rows[:, -rows.shape[1] // COPIES] != OUT_OF_REACH / CONSTANT)
+    return trim.trim(source, out, {*range(KEPT), *map(int, within_reach)}).after.tokens
 
 
 def widened(name: str, values: Array) -> Array:
