@@ -8,7 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ class Served:
     events: list[dict[str, Any]] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     ready: threading.Event = field(default_factory=threading.Event)
+    heard: threading.Condition = field(default_factory=threading.Condition)
     listener: threading.Thread = field(default_factory=threading.Thread)
 
     def client(self, **options: Any) -> httpx2.Client:
@@ -51,12 +52,19 @@ class Served:
         assert self.process.stderr
         for line in self.process.stderr:
             if line.startswith("{"):
-                self.events.append(json.loads(line))
+                with self.heard:
+                    self.events.append(json.loads(line))
+                    self.heard.notify_all()
                 if self.events[-1]["event"] == "ready":
                     self.ready.set()
             else:
                 self.errors.append(line)
         self.ready.set()
+
+    def told(self, condition: Callable[[list[str]], bool]) -> None:
+        """Wait until this is true of the names of all events that the service has told so far."""
+        with self.heard:
+            assert self.heard.wait_for(lambda: condition([event["event"] for event in self.events]), 60), self.events
 
     def kill(self) -> None:
         """As a power cut would: the server at once, its workers as soon as they notice."""

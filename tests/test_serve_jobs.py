@@ -12,13 +12,18 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import IntegrityError
 
+from hvisk import container
 from hvisk.errors import HviskError
+from hvisk.serve import live, worker
 from hvisk.serve.database import connect, metadata
 from hvisk.serve.jobs import MAX_CRASHES, Jobs, New, Report
 from serve_server import events, running, said, start
@@ -121,6 +126,7 @@ def test_a_job_that_workers_die_with_is_taken_alone_and_then_fails(jobs: Jobs) -
         taken = [job["name"] for job in jobs.claim("w", 5, 1)]
         assert taken == (["1.wav"] if attempt else ["1.wav", "2.wav"])
         jobs.requeue("w")
+        assert jobs.claim("w", 5, 1, idle=False) == []  # neither of them beside anything else
     failed = jobs.get(new(1).id)
     assert failed
     assert (failed["state"], failed["crashes"]) == ("failed", MAX_CRASHES)
@@ -129,6 +135,54 @@ def test_a_job_that_workers_die_with_is_taken_alone_and_then_fails(jobs: Jobs) -
     again = jobs.get(failed["id"])
     assert again
     assert again["state"] == "queued"
+
+
+def test_a_job_that_a_worker_died_with_has_its_turn_however_many_come_after_it(jobs: Jobs) -> None:
+    jobs.add([new(1)], 10)
+    jobs.claim("w", 5, 1)
+    jobs.requeue("w")
+    jobs.add([new(2), new(3)], 10)
+    assert [job["name"] for job in jobs.claim("busy", 1, 1, idle=False)] == ["2.wav"]
+    assert [job["name"] for job in jobs.claim("idle", 5, 1)] == ["1.wav"]
+    assert [job["name"] for job in jobs.claim("idle", 5, 1)] == ["3.wav"]
+
+
+def test_a_worker_hears_nothing_beside_a_job_that_another_died_with(jobs: Jobs) -> None:
+    jobs.add([new(1)], 10)
+    jobs.claim("dead", 5, 1)
+    jobs.requeue("dead")
+    jobs.add([new(2)], 10)
+    (suspect,) = worker.claimed(jobs, "w", [])
+    assert suspect["name"] == "1.wav"
+    recording: Any = None  # not yet opened
+    assert worker.claimed(jobs, "w", [worker.Taken(suspect, recording)]) == []
+    assert [job["name"] for job in worker.claimed(jobs, "w", [])] == ["2.wav"]
+
+
+def test_work_that_was_given_back_is_no_workers_death(jobs: Jobs) -> None:
+    jobs.add([new(1)], 10)
+    for _ in range(MAX_CRASHES):
+        (job,) = jobs.claim("w", 5, 1)
+        assert jobs.requeue("w", crashed=False) == [job["id"]]
+    (job,) = jobs.claim("w", 5, 1)
+    assert job["crashes"] == 0
+
+
+def test_jobs_of_one_upload_are_told_apart_by_their_time_and_know_their_place(jobs: Jobs) -> None:
+    jobs.add([new(1, 9 << 20), new(2), new(3)], 10)
+    assert jobs.ahead() == {new(2).id: 0, new(3).id: 1, new(1).id: 2}
+    pages, before = [], None
+    while page := jobs.listed(before=before, limit=1):
+        before = page[-1]["created"]
+        pages += [job["name"] for job in page]
+    assert pages == ["3.wav", "2.wav", "1.wav"]
+
+
+def test_an_error_of_the_databases_does_not_tell_what_was_to_be_written(jobs: Jobs) -> None:
+    jobs.add([new(1, client="Mette Hansen")], 10)
+    with pytest.raises(IntegrityError) as error:
+        jobs.add([new(1, client="Mette Hansen")], 10)
+    assert "Mette" not in str(error.value)
 
 
 def test_a_client_has_no_more_open_jobs_than_it_may(jobs: Jobs) -> None:
@@ -140,25 +194,24 @@ def test_a_client_has_no_more_open_jobs_than_it_may(jobs: Jobs) -> None:
 
 
 def test_only_one_of_two_editors_saves(jobs: Jobs) -> None:
-    jobs.add([new(1)], 2)
+    together = threading.Barrier(2, timeout=60)
+
+    def edit(name: str) -> list[bool]:
+        outcomes = []
+        for number in range(20):  # of which some must meet
+            together.wait()
+            outcomes.append(jobs.edit(new(number).id, 1, {"segments": [name]})[0])
+        return outcomes
+
+    jobs.add([new(number) for number in range(20)], 20)
+    with ThreadPoolExecutor(2) as pool:
+        one, other = pool.map(edit, ("a", "b"))
+    assert [mine + theirs for mine, theirs in zip(one, other, strict=True)] == [1] * 20
     job = new(1).id
-    outcomes: list[bool] = []
-    barrier = threading.Barrier(2)
-
-    def edit(text: str) -> None:
-        barrier.wait()
-        with contextlib.suppress(Exception):  # PostgreSQL may also refuse the second row
-            outcomes.append(jobs.edit(job, 1, {"segments": [text]})[0])
-
-    threads = [threading.Thread(target=edit, args=(text,)) for text in ("a", "b")]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(outcomes)[-1] is True
-    assert outcomes.count(True) == 1
     assert jobs.edit(job, 1, {}) == (False, 2)
     assert jobs.edit(job, 2, {"segments": []}) == (True, 3)
+    assert jobs.delete(job)
+    assert jobs.edit(job, 3, {}) == (False, 0)
 
 
 def test_time_deletes_sound_first_and_then_the_rest(jobs: Jobs) -> None:
@@ -174,10 +227,34 @@ def test_time_deletes_sound_first_and_then_the_rest(jobs: Jobs) -> None:
     assert jobs.counts() == {}
 
 
+def test_what_is_deleted_is_nowhere_in_the_databases_files(tmp_path: Path) -> None:
+    engine = connect(f"sqlite:///{tmp_path / 'jobs.sqlite'}")
+    jobs = Jobs(engine, "here")
+    secret = "Hun bor på Søndergade 12."
+    jobs.add([new(1)], 9)
+    jobs.report([done(job, secret) for job in jobs.claim("w", 5, 1)], True)
+    jobs.edit(new(1).id, 1, {"segments": [{"text": secret}]})
+
+    def written() -> bool:
+        return any(b"ndergade" in path.read_bytes() for path in tmp_path.iterdir())
+
+    assert written()
+    assert jobs.expire(0, 0, False)[1] == [new(1).id]  # while the database is open, as a service has it
+    assert not written()
+    engine.dispose()
+
+
 def test_a_database_that_is_none_is_a_sentence(tmp_path: Path) -> None:
     for url in ("nonsense", f"sqlite:///{tmp_path}/no/such/folder/x.sqlite", "oracle://x"):
         with pytest.raises(HviskError, match="database cannot be opened"):
             connect(url)
+
+
+def test_the_server_itself_loads_nothing_that_hears() -> None:
+    """It is there at once, and small: numpy, PyAV and CTranslate2 are its workers'."""
+    code = "import sys, hvisk.serve.server; sys.exit(' '.join({'numpy', 'av', 'ctranslate2', 'onnxruntime'} & {*sys.modules}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stderr.strip(), live.MIN_RATE, live.MAX_RATE) == ("", container.MIN_RATE, container.MAX_RATE)
 
 
 # Whole services from here on.
@@ -242,6 +319,31 @@ def test_a_worker_that_dies_is_replaced_and_its_server_lives_on(silent_ct2: Path
         assert done.status_code == 200
         assert [event["code"] for event in served.events if event["event"] == "worker died"] == [-9]
         assert "hvisk_worker_deaths_total 1.0" in client.get("/metrics").text
+
+
+def test_a_database_that_is_away_for_a_while_costs_no_job_and_no_server(
+    postgres: str, silent_ct2: Path, tmp_path: Path
+) -> None:
+    beside = create_engine(postgres.replace("/postgres?", "/template1?"), isolation_level="AUTOCOMMIT")
+
+    def accept(connections: bool) -> None:
+        with beside.connect() as connection:
+            connection.execute(text(f"alter database postgres allow_connections {connections}"))
+            gone = "select pg_terminate_backend(pid) from pg_stat_activity where datname = 'postgres'"
+            connection.execute(text(gone))
+
+    sound = said("Ja.")
+    with running(silent_ct2, tmp_path / "data", HVISK_DATABASE=postgres) as served, served.client() as client:
+        accept(False)
+        served.told(lambda names: "requeue failed" in names)  # the worker looks every few seconds
+        accept(True)
+        done = client.post("/v1/audio/transcriptions", files={"file": ("a", sound)}, data={"model": "m"})
+        assert done.status_code == 200, done.text
+        assert "hvisk_worker_deaths_total 0.0" in client.get("/metrics").text
+    engine = connect(postgres)
+    metadata.drop_all(engine)
+    engine.dispose()
+    beside.dispose()
 
 
 def test_told_to_end_it_gives_its_work_back_and_says_so_to_who_waits(silent_ct2: Path, tmp_path: Path) -> None:

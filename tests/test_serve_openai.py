@@ -1,11 +1,14 @@
 """OpenAI's own client against hvisk serve: every format, streaming, errors in its types, and its habit of trying again."""
 
+import json
 import os
 import signal
-import threading
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import httpx2
 import openai
 import pytest
 from openai.types.audio.transcription_segment import TranscriptionSegment
@@ -129,6 +132,36 @@ def test_what_cannot_be_had_is_refused_in_openais_form(client: openai.OpenAI, so
         made(file=("cut.flac", sound[: len(sound) // 2]), model="m")
 
 
+@pytest.mark.parametrize(
+    ("fields", "threshold"),
+    [
+        ({"chunking_strategy": '{"type": "server_vad", "threshold": 0}'}, 0.0),  # every second is recognised
+        ({"chunking_strategy[threshold]": "0.3"}, 0.3),
+        ({"prompt": "Om\nchunking_strategy[threshold]=0.9"}, None),  # a text that looks like a field is none
+    ],
+)
+def test_the_voice_activitys_threshold_is_the_fields_own(
+    served: Served, sound: bytes, fields: dict[str, str], threshold: float | None
+) -> None:
+    with served.client() as client:
+        done = client.post("/v1/audio/transcriptions", files={"file": ("a", sound)}, data={"model": "m", **fields})
+    assert done.status_code == 200, done.text
+    assert options(served, done.headers["x-hvisk-job"]).get("threshold") == threshold
+
+
+def test_a_strategy_that_is_no_object_is_refused_however_deep_it_is(served: Served, sound: bytes) -> None:
+    for strategy in ("{", '{"a":' * 10_000):
+        with served.client() as client:
+            fields = {"model": "m", "chunking_strategy": strategy}
+            refused = client.post("/v1/audio/transcriptions", files={"file": ("a", sound)}, data=fields)
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, "chunking_strategy")
+
+
+def test_a_files_name_is_not_taken_for_what_became_of_it(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError, match="is not a sound file"):
+        client.audio.transcriptions.create(file=("it broke down.txt", b"no sound at all"), model="m")
+
+
 def test_models_are_listed_and_found(client: openai.OpenAI) -> None:
     names = [model.id for model in client.models.list()]
     assert names == ["random-ct2", "whisper-1", "gpt-transcribe"]
@@ -140,14 +173,30 @@ def test_models_are_listed_and_found(client: openai.OpenAI) -> None:
 def test_a_client_that_loses_patience_and_tries_again_is_given_the_job_that_it_has(
     served: Served, sound: bytes
 ) -> None:
-    """The worker is stopped, so that the first try times out; the second must find the first one's job."""
+    """The worker is stopped until the first try has timed out; the second must find the first one's job."""
     before = jobs(served)
     worker = served.freeze()
-    threading.Timer(2.5, os.kill, (worker, signal.SIGCONT)).start()
-    with openai.OpenAI(base_url=f"{served.url}/v1", api_key="none", timeout=1.0, max_retries=8) as client:
+    tries: list[str] = []
+
+    def asked(request: httpx2.Request) -> None:
+        tries.append(request.headers["x-stainless-retry-count"])
+        if len(tries) == 2:
+            os.kill(worker, signal.SIGCONT)
+
+    patient = openai.DefaultHttpxClient(event_hooks={"request": [asked]})
+    address = {"base_url": f"{served.url}/v1", "api_key": "none"}
+    with openai.OpenAI(**address, timeout=1.0, max_retries=60, http_client=patient) as client:
         result = client.audio.transcriptions.create(file=("igen.flac", sound + b"\0"), model="m", temperature=0)
     assert result.text
+    assert tries[:2] == ["0", "1"]
     assert jobs(served) == before + 1
+
+
+def options(served: Served, job: str) -> dict[str, Any]:
+    """What a job was made with, as the table has it."""
+    with sqlite3.connect(served.data / "hvisk.sqlite") as database:
+        (found,) = database.execute("select options from jobs where id = ?", (job,)).fetchone()
+    return dict(json.loads(found))
 
 
 def jobs(served: Served) -> int:

@@ -27,7 +27,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 
 @pytest.fixture
 def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    monkeypatch.setattr(server.Impatient._await_head, "__defaults__", (SECONDS,))
+    monkeypatch.setattr(server, "HEAD_SECONDS", SECONDS)
     listener = socket.create_server(("127.0.0.1", 0))
     running = uvicorn.Server(uvicorn.Config(app, http=server.Impatient, lifespan="off", log_level="critical"))
     thread = threading.Thread(target=lambda: asyncio.run(running.serve([listener])))

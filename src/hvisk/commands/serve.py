@@ -55,6 +55,7 @@ def serve(
     """Serve a page and OpenAI's audio API: recordings are recognised here, and nothing is sent anywhere."""
     import os
     import sys
+    from urllib.parse import quote
 
     from hvisk.errors import require
 
@@ -91,7 +92,7 @@ def serve(
         print(url, flush=True)
         print(f"Everything is kept in {wanted.data}. Ctrl-C ends the service.", file=sys.stderr)
         if browser:
-            _show(f"{url}#token={token}" if token else url)
+            _show(f"{url}#token={quote(token, safe='')}" if token else url)
 
     server.serve(wanted, opened)
 

@@ -3,19 +3,19 @@
 import asyncio
 import contextlib
 import mimetypes
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
-from fastapi import APIRouter, Body, Depends, Path, Query, Request
+from fastapi import APIRouter, Body, Path, Query, Request
 from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
 
 from hvisk.errors import AudioError, MissingExtra
 from hvisk.serve import documents
 from hvisk.serve.events import BEAT, BEAT_SECONDS, LOOK_SECONDS, changed, sse
-from hvisk.serve.jobs import ENDED, Job
+from hvisk.serve.jobs import ENDED, Job, State
 from hvisk.serve.problems import Problem
-from hvisk.serve.service import Service, service
+from hvisk.serve.service import LANGUAGE, Here, Service
 from hvisk.serve.uploads import received
 
 MOST_LISTED = 1000
@@ -23,16 +23,14 @@ STREAM_HEADERS = {"x-accel-buffering": "no"}  # nginx would hold events back
 EVENT_STREAM = "text/event-stream"
 
 router = APIRouter(prefix="/api", tags=["page"], responses={"4XX": {"description": "An error, in OpenAI's form"}})
-Here = Annotated[Service, Depends(service)]
 Id = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="A job's id.")]
-State = Literal["queued", "running", "done", "failed", "cancelled"]
 
 _FORM: dict[str, Any] = {
     "type": "object",
     "required": ["files"],
     "properties": {
         "files": {"type": "array", "minItems": 1, "items": {"type": "string", "format": "binary"}},
-        "language": {"type": "string", "pattern": "^[a-z]{2,3}$"},
+        "language": {"type": "string", "pattern": LANGUAGE},
     },
 }
 _correcting = asyncio.Lock()  # the corpus is one folder with one manifest
@@ -51,14 +49,10 @@ async def upload(request: Request, here: Here) -> JSONResponse:
             raise Problem(400, "The form has no file. Accepted are one or more in the field 'files'.", param="files")
         if empty := next((file for file in uploads if not file.size), None):
             raise Problem(400, f"{empty.name} is empty.", param="files", code="invalid_audio")
-        given = dict(form.fields).get("language") or here.settings.language
-        known = here.crew.model.get("languages")
-        if not (given.isascii() and given.isalpha() and len(given) in (2, 3)) or (known and given not in known):
-            raise Problem(400, "The model does not know this language. Give a code, such as 'da'.", param="language")
-        options = {"language": given, "beam_size": here.settings.beam_size, "words": True}
+        language = here.spoken([dict(form.fields).get("language", "")])
+        options = {"language": language, "beam_size": here.settings.beam_size, "words": True}
         ids = await here.submit(form, uploads, "page", request.state.client, options)
-    found = [await _shown(here, await _job(here, job)) for job in ids]
-    return JSONResponse({"jobs": found}, 201)
+    return JSONResponse({"jobs": await _all_shown(here, [await _job(here, job) for job in ids])}, 201)
 
 
 @router.get("/jobs")
@@ -72,7 +66,7 @@ async def listed(
 ) -> JSONResponse:
     """List the jobs of the page, the newest first."""
     found = await asyncio.to_thread(lambda: here.jobs.listed(state=state, before=before, limit=limit))
-    return JSONResponse({"jobs": [await _shown(here, job) for job in found]})
+    return JSONResponse({"jobs": await _all_shown(here, found)})
 
 
 @router.get("/jobs/{id}")
@@ -127,11 +121,16 @@ async def sound(id: Id, here: Here) -> FileResponse:
     """Give the uploaded file back, or the range that is asked for, while it is kept."""
     found = await _job(here, id)
     path = here.settings.audio / id
-    if not found["audio"] or not path.is_file():
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        stat = None
+    if not found["audio"] or stat is None:
         raise Problem(410, "The sound is deleted.", code="audio_deleted")
     guess = mimetypes.guess_type(found["name"])[0] or ""
     kind = guess if guess.startswith(("audio/", "video/")) else "application/octet-stream"
-    return FileResponse(path, media_type=kind, headers={"content-security-policy": "sandbox; default-src 'none'"})
+    headers = {"content-security-policy": "sandbox; default-src 'none'"}
+    return FileResponse(path, media_type=kind, headers=headers, stat_result=stat)  # it may be deleted meanwhile
 
 
 @router.get("/jobs/{id}/transcript")
@@ -149,6 +148,8 @@ async def save(id: Id, edited: documents.Edited, here: Here) -> JSONResponse:
         raise Problem(409, f"The job is {found['state']}: there is nothing to correct yet.", code="wrong_state")
     data = {"segments": [segment.model_dump() for segment in edited.segments]}
     saved, version = await asyncio.to_thread(here.jobs.edit, id, edited.version, data)
+    if not version:
+        raise _unknown()
     if not saved:
         raise Problem(409, f"Version {version} was saved meanwhile.", code="version_conflict", param=str(version))
     return JSONResponse({"version": version})
@@ -243,13 +244,15 @@ async def _all_events(here: Service) -> AsyncIterator[str]:
         while not here.signals.closing:
             found = await asyncio.to_thread(lambda: here.jobs.listed(limit=MOST_LISTED))
             now = {job["id"]: dict(job) for job in found}
-            for job in reversed(found):
-                if known.get(job["id"]) != now[job["id"]] and not first:
-                    yield sse(await _shown(here, job), event="job")
+            new = [job for job in found if known.get(job["id"]) != now[job["id"]]]
+            told = await _all_shown(here, new)
+            if first:
+                yield sse({"jobs": told}, event="jobs")
+            else:
+                for state in reversed(told):
+                    yield sse(state, event="job")
             for gone in known.keys() - now.keys():
                 yield sse({"id": gone}, event="gone")
-            if first:
-                yield sse({"jobs": [await _shown(here, job) for job in found]}, event="jobs")
             known, first = now, False
             silent = 0.0 if await changed(event) else silent + LOOK_SECONDS
             if silent >= BEAT_SECONDS:
@@ -270,9 +273,15 @@ def _unknown() -> Problem:
 
 
 async def _shown(here: Service, job: Job) -> dict[str, Any]:
-    """A job as the API describes it."""
-    ahead = await asyncio.to_thread(here.jobs.ahead, job) if job["state"] == "queued" else None
-    return shown(dict(job), ahead, here)
+    (found,) = await _all_shown(here, [job])
+    return found
+
+
+async def _all_shown(here: Service, found: Sequence[Job]) -> list[dict[str, Any]]:
+    """Jobs as the API describes them."""
+    waiting = any(job["state"] == "queued" for job in found)
+    ahead = await asyncio.to_thread(here.jobs.ahead) if waiting else {}
+    return [shown(dict(job), ahead.get(job["id"], 0) if job["state"] == "queued" else None, here) for job in found]
 
 
 def shown(job: Mapping[str, Any], ahead: int | None, here: Service) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import Body, Depends, FastAPI, Request
+from fastapi import Body, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from sqlalchemy import make_url
@@ -19,12 +19,10 @@ from hvisk.serve import api, documents, live, openai_api
 from hvisk.serve.access import COOKIE, Access, cookie_value
 from hvisk.serve.observe import log
 from hvisk.serve.problems import Problem, response
-from hvisk.serve.service import Service, service
+from hvisk.serve.service import Here, Service
 
 PAGE = Path(__file__).parent / "page"
 SESSION_SECONDS = 30 * 24 * 3600
-
-Here = Annotated[Service, Depends(service)]
 
 
 def build(here: Service) -> FastAPI:
@@ -52,10 +50,7 @@ def build(here: Service) -> FastAPI:
     app.exception_handler(HTTPException)(_failed)
     app.exception_handler(RequestValidationError)(_invalid)
     app.exception_handler(Exception)(_broken)
-    if PAGE.is_dir():
-        app.mount("/", StaticFiles(directory=PAGE, html=True))
-    else:
-        app.get("/", include_in_schema=False)(_no_page)
+    app.mount("/", StaticFiles(directory=PAGE, html=True))
     app.add_middleware(Access, settings=here.settings, metrics=here.metrics)
     return app
 
@@ -119,7 +114,7 @@ async def about(here: Here) -> JSONResponse:
                 "client_live": settings.limits.client_live,
             },
             "language": settings.language,
-            "formats": list(documents.FORMS),
+            "formats": list(documents.TYPES),
             "token": bool(settings.token),
             "network": "Nothing is sent anywhere. The service listens on "
             + (f"{settings.host}, for this machine alone." if settings.local else f"{settings.host}, behind a token."),
@@ -156,9 +151,3 @@ async def _invalid(_: Request, error: Any) -> Response:
 async def _broken(request: Request, error: Exception) -> Response:
     log("error", error=type(error).__name__, route=getattr(request.scope.get("route"), "path", "none"))
     return response(Problem(500, "Something broke here. The log has what.", code="internal"))
-
-
-async def _no_page() -> Response:
-    return response(
-        Problem(404, "This installation has no page. The API is described in docs/service.md.", code="no_page")
-    )

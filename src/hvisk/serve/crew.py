@@ -8,6 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from sqlalchemy.exc import SQLAlchemyError
+
+from hvisk.serve.database import NO_DATABASE
 from hvisk.serve.jobs import Jobs
 from hvisk.serve.observe import Metrics, log
 from hvisk.serve.settings import Settings
@@ -62,12 +65,17 @@ class Crew:
         tries = 0
         while not self._leaving:
             worker = secrets.token_hex(8)
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "hvisk.serve.worker"),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                limit=LINE_BYTES,
-            )
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *(sys.executable, "-m", "hvisk.serve.worker"),
+                    stdin=asyncio.subprocess.PIPE,
+                    stdout=asyncio.subprocess.PIPE,
+                    limit=LINE_BYTES,
+                )
+            except OSError as error:  # no memory, too many processes: for a minute, perhaps
+                log("worker not started", error=type(error).__name__)
+                await asyncio.sleep(REST_SECONDS)
+                continue
             assert process.stdin
             self._processes[worker] = process
             try:
@@ -78,16 +86,28 @@ class Crew:
                 del self._processes[worker]
             if self.state == "failed" or self._leaving:
                 return
-            lost = await asyncio.to_thread(self.jobs.requeue, worker)
+            crashed = code != NO_DATABASE
+            lost = await self._requeued(worker, crashed)
             for job in lost:
                 self.notify(job)
-            tries += 1
+            tries += crashed
             if self.state == "starting" and tries >= STARTS:
                 self._take({"failed": f"The recogniser ended {STARTS} times as it began; its own error is above."})
                 return
-            self.metrics.crashes.inc()
-            log("worker died", code=code, jobs=len(lost))
+            if crashed:
+                self.metrics.crashes.inc()
+            log("worker died" if crashed else "worker without database", code=code, jobs=len(lost))
             await asyncio.sleep(REST_SECONDS)
+
+    async def _requeued(self, worker: str, crashed: bool) -> list[str]:
+        """Queue again what a worker had, as soon as the database is there; as the server ends, its next start does so."""
+        while not self._leaving:
+            try:
+                return await asyncio.to_thread(self.jobs.requeue, worker, crashed)
+            except SQLAlchemyError as error:
+                log("requeue failed", error=type(error).__name__)
+                await asyncio.sleep(REST_SECONDS)
+        return []
 
     async def _hear(self, process: asyncio.subprocess.Process) -> None:
         """Read what a worker says until it ends."""
@@ -106,7 +126,7 @@ class Crew:
                 message = json.loads(line)
             except ValueError:
                 continue  # a library that prints
-            working = "took" in message or any(state == "running" for _, state in message.get("turn", ()))
+            working = "took" in message or message.get("left", 0) > 0
             self._take(message)
 
     def _take(self, message: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ segments      what was recognised, in order; never changed afterwards
 transcripts   what somebody made of it, with a version
 """
 
+import contextlib
 from typing import Any
 
 from sqlalchemy import (
@@ -30,6 +31,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from hvisk.errors import HviskError
 
 BUSY_SECONDS = 30  # that a writer waits for another
+NO_DATABASE = 2  # the exit code of a worker that lost the database: its files are not to blame
 
 metadata = MetaData()
 
@@ -90,7 +92,8 @@ def connect(url: str) -> Engine:
         # What is deleted is overwritten, and a commit is on the disk: an accepted job survives a power cut too.
         pragmas = ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON", "foreign_keys=ON")
         arguments: dict[str, Any] = {"connect_args": {"timeout": BUSY_SECONDS}} if sqlite else {"pool_pre_ping": True}
-        engine = create_engine(url, pool_size=8, max_overflow=32, **arguments)
+        # The parameters, which errors would print, are transcripts and file names.
+        engine = create_engine(url, pool_size=8, max_overflow=32, hide_parameters=True, **arguments)
         if sqlite:
 
             @event.listens_for(engine, "connect")
@@ -113,3 +116,11 @@ def connect(url: str) -> Engine:
             "sqlite:////srv/hvisk/jobs.sqlite or postgresql+psycopg://user:password@host/name"
         ) from error
     return engine
+
+
+def overwrite(engine: Engine) -> None:
+    """Empty SQLite's log of changes, where deleted texts stay readable until then; other databases see to their own."""
+    if engine.dialect.name != "sqlite":
+        return
+    with contextlib.closing(engine.raw_connection()) as connection:
+        connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -16,7 +16,6 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from hvisk.serve.jobs import Job, Jobs
 from hvisk.serve.settings import Settings
 
-FORMS = ("txt", "srt", "vtt", "docx", "json", "tsv")
 TYPES = {
     "txt": "text/plain",
     "srt": "application/x-subrip",
@@ -109,7 +108,7 @@ def load(jobs: Jobs, job: Job) -> dict[str, Any]:
 
 
 def exported(document: Mapping[str, Any], form: str) -> bytes:
-    """Return a document as a file in one of FORMS. Raises MissingExtra for docx without python-docx."""
+    """Return a document as a file in one of TYPES. Raises MissingExtra for docx without python-docx."""
     from hvisk.recogniser import writers
     from hvisk.recogniser.longform import Segment as Heard
     from hvisk.recogniser.longform import Transcript

@@ -2,7 +2,7 @@
 
     add -> queued -> claim -> running -> report ... -> done | failed
                        ^         |
-                       '- requeue, release, retry      cancel: from queued or running
+                       '- requeue, retry               cancel: from queued or running
 
 A job belongs to the server whose disk has its sound; only that server's workers claim it. A claim is a word that only its
 worker knows: whoever lost it (to a cancel, a retry, a restart) can no longer write, so that a job ends exactly once.
@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Engine, RowMapping, and_, case, delete, func, insert, or_, select, update
 
-from hvisk.serve.database import jobs, segments, transcripts
+from hvisk.serve.database import jobs, overwrite, segments, transcripts
 
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 ENDED = ("done", "failed", "cancelled")
@@ -91,10 +91,10 @@ class Jobs:
                         "options": dict(job.options),
                         "state": "queued",
                         "lane": int(job.size > SMALL_BYTES),
-                        "created": now,
+                        "created": now + number * 1e-6,  # pages of a list are cut between two of them
                         "audio": True,
                     }
-                    for job in new
+                    for number, job in enumerate(new)
                 ],
             )
         return True
@@ -109,19 +109,24 @@ class Jobs:
         with self._reading.connect() as connection:
             return connection.execute(query).scalars().first()
 
-    def claim(self, worker: str, small: int, large: int) -> list[Job]:
-        """Take up to so many small and large jobs, the oldest first. One that a worker died with is taken alone."""
+    def claim(self, worker: str, small: int, large: int, idle: bool = True) -> list[Job]:
+        """Take up to so many small and large jobs, the oldest first.
+
+        One that a worker died with is taken alone, when it is the oldest of all. idle: the worker has nothing in hand.
+        """
         with self.engine.begin() as connection:
             mine = and_(jobs.c.server == self.server, jobs.c.state == "queued")
 
-            def oldest(condition: ColumnElement[bool], most: int) -> list[str]:
-                query = select(jobs.c.id).where(mine, condition).order_by(jobs.c.created).limit(most)
+            def oldest(most: int, *conditions: ColumnElement[bool]) -> list[str]:
+                query = select(jobs.c.id).where(mine, *conditions).order_by(jobs.c.created).limit(most)
                 return list(connection.execute(query.with_for_update(skip_locked=True)).scalars())
 
             suspect = jobs.c.crashes > 0
-            ids = oldest(and_(jobs.c.lane == 0, ~suspect), small) + oldest(and_(jobs.c.lane == 1, ~suspect), large)
-            if not ids and small and large:  # the worker is idle
-                ids = oldest(suspect, 1)
+            alone = oldest(1, suspect) if idle else []
+            if alone and oldest(1) == alone:
+                ids = alone
+            else:
+                ids = oldest(small, jobs.c.lane == 0, ~suspect) + oldest(large, jobs.c.lane == 1, ~suspect)
             if not ids:
                 return []
             values = {
@@ -157,10 +162,10 @@ class Jobs:
                     )
         return owned
 
-    def requeue(self, worker: str | None = None) -> list[str]:
-        """Queue again what `worker` died with, or, as a server begins, what any worker had; return the ids.
+    def requeue(self, worker: str | None = None, crashed: bool = True) -> list[str]:
+        """Queue again what `worker` had, or, as a server begins, what any worker had; return the ids.
 
-        A job that MAX_CRASHES workers died with has failed.
+        crashed: the worker died. A job that MAX_CRASHES workers died with has failed.
         """
         held = and_(jobs.c.server == self.server, jobs.c.state == "running")
         if worker is not None:
@@ -170,7 +175,7 @@ class Jobs:
             if not ids:
                 return []
             connection.execute(delete(segments).where(segments.c.job.in_(ids)))
-            crashes = jobs.c.crashes + int(worker is not None)
+            crashes = jobs.c.crashes + int(worker is not None and crashed)
             lost = crashes >= MAX_CRASHES
             message = f"The recogniser broke down {MAX_CRASHES} times over this file. Convert it to WAV and try again."
             connection.execute(
@@ -186,15 +191,6 @@ class Jobs:
                 )
             )
             return ids
-
-    def release(self, worker: str) -> None:
-        """Queue again what a worker that ends in good order has not finished."""
-        with self.engine.begin() as connection:
-            held = and_(jobs.c.worker == worker, jobs.c.state == "running")
-            ids = list(connection.execute(select(jobs.c.id).where(held)).scalars())
-            connection.execute(delete(segments).where(segments.c.job.in_(ids)))
-            values = {"state": "queued", "claim": None, "heard": 0.0}
-            connection.execute(update(jobs).where(jobs.c.id.in_(ids)).values(values))
 
     def cancel(self, job: str) -> bool:
         """End a job that has not ended; False for one that has, or is unknown."""
@@ -239,12 +235,12 @@ class Jobs:
                 connection.execute(query.order_by(jobs.c.created.desc(), jobs.c.id).limit(limit)).mappings().all()
             )
 
-    def ahead(self, job: Job) -> int:
-        """Return how many jobs are claimed before this queued one."""
-        first = or_(jobs.c.lane < job["lane"], and_(jobs.c.lane == job["lane"], jobs.c.created < job["created"]))
-        query = select(func.count()).where(jobs.c.server == job["server"], jobs.c.state == "queued", first)
+    def ahead(self) -> dict[str, int]:
+        """Return for each queued job how many are claimed before it."""
+        place = func.row_number().over(partition_by=jobs.c.server, order_by=(jobs.c.lane, jobs.c.created))
+        query = select(jobs.c.id, place).where(jobs.c.state == "queued")
         with self._reading.connect() as connection:
-            return connection.execute(query).scalar_one()
+            return {job: number - 1 for job, number in connection.execute(query)}
 
     def segments(self, job: str, start: int = 0) -> list[dict[str, Any]]:
         """Return what was recognised, from the number `start` on, in order."""
@@ -262,11 +258,14 @@ class Jobs:
     def edit(self, job: str, version: int, data: Mapping[str, Any]) -> tuple[bool, int]:
         """Replace version `version` (1 is the recognised one) by the next, unless another was faster.
 
-        Return whether it was replaced, and which version is there now.
+        Return whether it was replaced, and which version is there now: 0 where the job is deleted.
         """
         now = time.time()
         with self.engine.begin() as connection:
-            query = select(transcripts.c.version).where(transcripts.c.job == job).with_for_update()
+            # The job's row is there before the transcript's is: two that save for the first time wait here for each other.
+            if connection.execute(select(jobs.c.id).where(jobs.c.id == job).with_for_update()).first() is None:
+                return False, 0
+            query = select(transcripts.c.version).where(transcripts.c.job == job)
             current = connection.execute(query).scalar_one_or_none()
             if (current or 1) != version:
                 return False, current or 1
@@ -303,4 +302,5 @@ class Jobs:
             muted = list(connection.execute(select(jobs.c.id).where(mute)).scalars())
             connection.execute(update(jobs).where(jobs.c.id.in_(muted)).values(audio=False))
             connection.execute(delete(jobs).where(jobs.c.id.in_(gone)))
+        overwrite(self.engine)
         return [*muted, *gone], gone

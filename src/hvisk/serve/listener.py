@@ -2,8 +2,8 @@
 
 python -m hvisk.serve.listener '{"model": ..., "language": ..., "beam_size": ..., "guards": ..., "form": ..., "rate": ...}'
 
-form pcm16, float32     samples, little-endian, mono, at `rate` Hz
-form container          WebM or Ogg, as a browser's MediaRecorder writes them while it records
+form pcm16       16-bit samples, little-endian, mono, at `rate` Hz
+form container   WebM or Ogg, as a browser's MediaRecorder writes them while it records
 """
 
 import io
@@ -28,7 +28,6 @@ from hvisk.recogniser.live import Caption, Live
 
 WAITING_BLOCKS = 256  # then the sender waits
 CONTAINERS = "matroska,webm,ogg"
-FORMS: dict[str, np.dtype[Any]] = {"pcm16": pipe.PCM16, "float32": np.dtype("<f4")}
 
 Block = NDArray[np.float32]
 
@@ -68,11 +67,7 @@ def main() -> None:
 
 def sounds(source: io.RawIOBase, form: str, rate: int) -> Iterator[Block]:
     """Yield mono float32 at 16 kHz of a stream that is still being written. Raises AudioError for what is no sound."""
-    blocks = (
-        pipe.samples(source, rate, kind=FORMS[form])
-        if form in FORMS
-        else pipe.decoded(source, "The stream", CONTAINERS)
-    )
+    blocks = pipe.samples(source, rate) if form == "pcm16" else pipe.decoded(source, "The stream", CONTAINERS)
     for block in blocks:  # what a page's arithmetic spoils for a moment is no reason to end
         yield np.nan_to_num(block, posinf=0.0, neginf=0.0).clip(-audio.LOUDEST, audio.LOUDEST)
 

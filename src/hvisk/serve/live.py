@@ -10,51 +10,67 @@ import asyncio
 import contextlib
 import json
 import sys
+from collections import Counter
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, WebSocket, WebSocketDisconnect
 
 from hvisk.serve.observe import log
-from hvisk.serve.service import Service
+from hvisk.serve.service import LANGUAGE, Service
 
-MIN_RATE, MAX_RATE = 8_000, 192_000  # Hz
+MIN_RATE, MAX_RATE = 8_000, 192_000  # Hz, as in hvisk.container, which would bring numpy and PyAV into the server
 SILENT_SECONDS = 60.0  # without any sound a session ends: a forgotten page holds no process
 LEAVE_SECONDS = 10.0  # for the last captions
 
 router = APIRouter()
-_open: set[int] = set()  # processes of all clients
+_open: Counter[str] = Counter()  # sessions of each client
 
 
 @router.websocket("/api/live")
 async def live(
     socket: WebSocket,
-    form: Annotated[Literal["pcm16", "float32", "container"], Query(alias="format")] = "container",
+    form: Annotated[Literal["pcm16", "container"], Query(alias="format")] = "container",
     rate: Annotated[int, Query(ge=MIN_RATE, le=MAX_RATE)] = 16_000,
-    language: Annotated[str, Query(pattern="^[a-z]{2,3}$")] = "",
+    language: Annotated[str, Query(pattern=LANGUAGE)] = "",
 ) -> None:
     """Caption what is spoken."""
     here: Service = socket.app.state.service
     await socket.accept()
-    if len(_open) >= here.settings.limits.live:
-        await _refuse(socket, f"There are {len(_open)} live sessions already. Try again later.")
+    client, limits = socket.state.client, here.settings.limits
+    if _open[client] >= limits.client_live:
+        await socket.close(1008, f"There are {limits.client_live} live sessions from {client} already.")
         return
-    process = await _started(here, form, rate, language or here.settings.language)
-    _open.add(process.pid)
-    log("live begun", sessions=len(_open))
+    if _open.total() >= limits.live:
+        message = f"There are {limits.live} live sessions already. Try again later."
+        await socket.send_text(json.dumps({"type": "error", "message": message}))
+        await socket.close(1013)
+        return
+    _open[client] += 1  # before anything is waited for: others are asking meanwhile
+    log("live begun", sessions=_open.total())
     try:
-        sending = asyncio.create_task(_send(socket, process))
-        await _take(socket, process, here)
+        await _caption(socket, here, form, rate, language or here.settings.language)
+    finally:
+        _open.subtract([client])
+        if not _open[client]:
+            del _open[client]
+        log("live ended", sessions=_open.total())
+    with contextlib.suppress(RuntimeError):  # the client has closed it
+        await socket.close()
+
+
+async def _caption(socket: WebSocket, here: Service, form: str, rate: int, language: str) -> None:
+    process = await _started(here, form, rate, language)
+    sending = asyncio.create_task(_send(socket, process))
+    try:
+        with contextlib.suppress(ConnectionError):  # the process has ended, and what it said last is still to be sent
+            await _take(socket, process, here)
         await asyncio.wait_for(sending, LEAVE_SECONDS)
-    except (WebSocketDisconnect, TimeoutError, ConnectionError):
+    except (WebSocketDisconnect, TimeoutError):
         sending.cancel()
     finally:
-        _open.discard(process.pid)
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         await process.wait()
-        log("live ended", sessions=len(_open))
-    with contextlib.suppress(RuntimeError):  # the client has closed it
-        await socket.close()
 
 
 async def _take(socket: WebSocket, process: asyncio.subprocess.Process, here: Service) -> None:
@@ -98,12 +114,7 @@ async def _started(here: Service, form: str, rate: int, language: str) -> asynci
 
 
 def _ends(text: str) -> bool:
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(ValueError, RecursionError):
         value = json.loads(text)
         return isinstance(value, dict) and value.get("type") == "end"
     return False
-
-
-async def _refuse(socket: WebSocket, message: str) -> None:
-    await socket.send_text(json.dumps({"type": "error", "message": message}))
-    await socket.close(1013)

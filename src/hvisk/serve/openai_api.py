@@ -9,19 +9,18 @@ What this recogniser has no use for is accepted and named in the response's head
 import asyncio
 import json
 import math
-import re
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from hvisk.serve import documents
 from hvisk.serve.events import BEAT, BEAT_SECONDS, LOOK_SECONDS, changed, sse
-from hvisk.serve.jobs import ENDED, Job
+from hvisk.serve.jobs import ENDED, MAX_CRASHES, Job
 from hvisk.serve.problems import Problem, body
-from hvisk.serve.service import Service, fingerprint, service
+from hvisk.serve.service import Here, Service, fingerprint
 from hvisk.serve.uploads import received
 
 FORMATS = ("json", "text", "srt", "verbose_json", "vtt")
@@ -54,7 +53,6 @@ _FORM: dict[str, Any] = {
 }
 
 router = APIRouter(responses={"4XX": {"description": "An error, in OpenAI's form"}})
-Here = Annotated[Service, Depends(service)]
 
 
 @dataclass(frozen=True)
@@ -148,7 +146,7 @@ def parse(fields: Sequence[tuple[str, str]], here: Service) -> Wanted:
         raise Problem(400, "The field 'model' is missing. Any name is accepted.", param="model", code="missing")
     words = "word" in granularities or form in ("srt", "vtt") or bool(include)
     options = {
-        "language": _language(last("language", ""), all_of("languages"), here),
+        "language": here.spoken([last("language", ""), *all_of("languages")]),
         "beam_size": here.settings.beam_size,
         "words": words,
         "temperature": _number(last("temperature", "0"), "temperature"),
@@ -234,7 +232,7 @@ async def _stream(here: Service, job: str, wanted: Wanted) -> AsyncIterator[str]
 
 def _failure(job: Job) -> Problem | None:
     if job["state"] == "failed":
-        broken = "broke down" in (job["error"] or "")
+        broken = job["crashes"] >= MAX_CRASHES
         return Problem(500 if broken else 400, job["error"], code="recognition_failed" if broken else "invalid_audio")
     if job["state"] == "cancelled":
         return Problem(410, "The job was cancelled.", code="cancelled")
@@ -270,29 +268,18 @@ def _logprobs(segments: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
             }
 
 
-def _language(one: str, several: Sequence[str], here: Service) -> str:
-    known = here.crew.model.get("languages")
-    given = [code for code in (one, *several) if code]
-    for code in given:
-        if not re.fullmatch(r"[a-z]{2,3}", code):
-            raise Problem(400, f"'{code[:20]}' is no language code, such as 'da'.", param="language")
-    possible = [code for code in given if known is None or code in known]
-    if given and not possible:
-        raise Problem(400, f"The model knows {', '.join(known or ())}, not {', '.join(given[:9])}.", param="language")
-    return (possible or [here.settings.language])[0]
-
-
 def _threshold(fields: Sequence[tuple[str, str]], strategy: str) -> dict[str, float]:
     """The voice activity's threshold, where a strategy of the client's own gives one."""
-    own = dict(re.findall(r"^chunking_strategy\[(\w+)\]=(.*)$", "\n".join("=".join(pair) for pair in fields), re.M))
+    own: dict[str, Any] = {name[18:-1]: value for name, value in fields if name.startswith("chunking_strategy[")}
     if strategy.startswith("{"):
         try:
             own |= json.loads(strategy)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise Problem(400, "chunking_strategy is no JSON object.", param="chunking_strategy") from None
     elif strategy:
         _among(strategy, ("auto",), "chunking_strategy")
-    return {"threshold": _number(str(own["threshold"]), "chunking_strategy")} if own.get("threshold") else {}
+    given = own.get("threshold")
+    return {} if given in (None, "") else {"threshold": _number(str(given), "chunking_strategy")}
 
 
 def _number(value: str, param: str) -> float:

@@ -31,9 +31,9 @@ class Impatient(H11Protocol):
     def on_response_complete(self) -> None:
         super().on_response_complete()
         if not self.transport.is_closing():
-            self._await_head(IDLE_SECONDS + HEAD_SECONDS)
+            self._await_head(IDLE_SECONDS)
 
-    def _await_head(self, seconds: float = HEAD_SECONDS) -> None:
+    def _await_head(self, idle: float = 0.0) -> None:
         before = self.cycle
 
         def late() -> None:
@@ -41,7 +41,7 @@ class Impatient(H11Protocol):
             if self.cycle is before and not upgraded and not self.transport.is_closing():
                 self.transport.close()
 
-        self.loop.call_later(seconds, late)
+        self.loop.call_later(idle + HEAD_SECONDS, late)
 
 
 class Server(uvicorn.Server):
@@ -104,13 +104,9 @@ def serve(settings: Settings, opened: Callable[[int], None]) -> None:
         )
         server = Server(config, here, opened)
         with contextlib.suppress(KeyboardInterrupt):
-            asyncio.run(_run(server, listener))
+            asyncio.run(server.serve([listener]))
     if reasons:
         raise HviskError(reasons[0])
-
-
-async def _run(server: Server, listener: socket.socket) -> None:
-    await server.serve([listener])
 
 
 def _listener(settings: Settings) -> socket.socket:

@@ -4,12 +4,14 @@ import asyncio
 import contextlib
 import hashlib
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
+from fastapi import Depends
 from starlette.requests import Request
 
 from hvisk import files
@@ -24,6 +26,7 @@ from hvisk.serve.settings import Settings
 from hvisk.serve.uploads import Form, Upload
 
 SWEEP_SECONDS = 20.0
+LANGUAGE = "^[a-z]{2,3}$"  # a code of one, as Whisper has them
 
 T = TypeVar("T")
 
@@ -48,10 +51,17 @@ class Service:
         options: Mapping[str, Any],
     ) -> list[str]:
         """Make jobs of uploads, all or none; return their ids. Raises Problem where the client has too many open ones."""
-        prints = [file.sha256 for file in uploads] if source == "page" else [fingerprint(uploads[0], options)]
         new = [
-            New(file.id, source, client, file.name, file.size, options, mark)
-            for file, mark in zip(uploads, prints, strict=True)
+            New(
+                file.id,
+                source,
+                client,
+                file.name,
+                file.size,
+                options,
+                fingerprint(file, options) if source == "api" else None,
+            )
+            for file in uploads
         ]
         if not await asyncio.to_thread(self.jobs.add, new, self.settings.limits.client_jobs):
             raise Problem(
@@ -81,6 +91,23 @@ class Service:
                         503, "The service is ending. The job goes on when it is back.", code="ending", seconds=5
                     )
                 await changed(event)
+
+    def spoken(self, codes: Sequence[str]) -> str:
+        """Return the first of these language codes that the model knows, or the service's own where all are empty.
+
+        Raises Problem for what is no code, and where the model knows none of them.
+        """
+        known = self.crew.model.get("languages")
+        given = [code for code in codes if code]
+        for code in given:
+            if not re.fullmatch(LANGUAGE, code):
+                raise Problem(400, f"'{code[:20]}' is no language code, such as 'da'.", param="language")
+        possible = [code for code in given if known is None or code in known]
+        if given and not possible:
+            raise Problem(
+                400, f"The model knows {', '.join(known or ())}, not {', '.join(given[:9])}.", param="language"
+            )
+        return (possible or [self.settings.language])[0]
 
     async def change(self, done: Callable[[str], T], job: str) -> T:
         """Do something to a job, and tell those who watch it."""
@@ -156,6 +183,9 @@ def service(request: Request) -> Service:
     """The service that a request came to."""
     found: Service = request.app.state.service
     return found
+
+
+Here = Annotated[Service, Depends(service)]
 
 
 def _locked(settings: Settings) -> Any:

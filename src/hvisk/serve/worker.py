@@ -3,6 +3,7 @@
     python -m hvisk.serve.worker     reads its settings as the first line of stdin, then "work" lines; the end of stdin
                                      ends it, so that no worker outlives its server
     stdout                           a JSON object a line: ready, a model that cannot be loaded, a turn's jobs
+    exit code NO_DATABASE            the database is away; what it had in hand is queued again, without blame
 
 A file that breaks the decoder breaks this process alone. Its server queues the jobs again and starts another.
 """
@@ -14,15 +15,18 @@ import sys
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+
+from sqlalchemy.exc import InterfaceError, OperationalError
 
 from hvisk import models
 from hvisk.errors import AudioError, HviskError
 from hvisk.recogniser.engine import Recogniser
 from hvisk.recogniser.guards import Guards
 from hvisk.serve.chapters import Options, Recording, hear
-from hvisk.serve.database import connect
+from hvisk.serve.database import NO_DATABASE, connect
 from hvisk.serve.jobs import Job, Jobs, Report
+from hvisk.serve.observe import log
 from hvisk.serve.settings import Settings
 
 SMALL_AT_ONCE = 24
@@ -53,22 +57,33 @@ def main() -> None:
     except HviskError as error:
         _say(failed=str(error))
         sys.exit(1)
-    jobs = Jobs(connect(settings.url), server)
-    _say(
-        ready=True, languages=recogniser.tokens.languages(), about=recogniser.about, directory=str(recogniser.directory)
-    )
+    try:
+        jobs = Jobs(connect(settings.url), server)
+    except HviskError:
+        _without_database()
+    _say(ready=True, languages=recogniser.tokens.languages(), directory=str(recogniser.directory))
     guards = Guards() if settings.guards else None
     taken: list[Taken] = []
-    while not over.is_set():
-        called.clear()
-        large = sum(item.job["lane"] for item in taken)
-        claimed = jobs.claim(worker, SMALL_AT_ONCE - (len(taken) - large), LARGE_AT_ONCE - large)
-        if claimed:
-            _say(took=[job["id"] for job in claimed])
-        turn(jobs, recogniser, guards, settings, claimed, taken)
-        if not taken:
-            called.wait(LOOK_SECONDS)
-    jobs.release(worker)
+    try:
+        while not over.is_set():
+            called.clear()
+            new = claimed(jobs, worker, taken)
+            if new:
+                _say(took=[job["id"] for job in new])
+            turn(jobs, recogniser, guards, settings, new, taken)
+            if not taken:
+                called.wait(LOOK_SECONDS)
+        jobs.requeue(worker, crashed=False)
+    except (OperationalError, InterfaceError):  # others are errors in what was to be written: the file's
+        _without_database()
+
+
+def claimed(jobs: Jobs, worker: str, taken: list[Taken]) -> list[Job]:
+    """Claim what there is room for besides `taken`; nothing beside a job that a worker died with."""
+    if any(item.job["crashes"] for item in taken):
+        return []
+    large = sum(item.job["lane"] for item in taken)
+    return jobs.claim(worker, SMALL_AT_ONCE - (len(taken) - large), LARGE_AT_ONCE - large, idle=not taken)
 
 
 def turn(
@@ -111,6 +126,7 @@ def turn(
     _say(
         turn=[[report.job, report.state] for report in reports if report.job not in lost],
         heard=sum(report.heard for report in reports if report.state == "done"),
+        left=len(taken),
     )
 
 
@@ -127,6 +143,11 @@ def _listen(called: threading.Event, over: threading.Event) -> None:
         called.set()
     over.set()
     called.set()
+
+
+def _without_database() -> NoReturn:
+    log("database away")
+    sys.exit(NO_DATABASE)
 
 
 def _say(**message: Any) -> None:

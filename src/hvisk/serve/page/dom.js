@@ -36,9 +36,9 @@ export function announce(key, ...values) {
   node.textContent = words(key, ...values) + (node.textContent.endsWith("\u00a0") ? "" : "\u00a0");
 }
 
-/** Offer `text` as a file to be saved. */
-export function offer(name, text) {
-  const url = URL.createObjectURL(new Blob([text], { type: "text/plain" }));
+/** Offer a Blob as a file to be saved. */
+export function offer(name, content) {
+  const url = URL.createObjectURL(content);
   make("a", { href: url, download: name }).click();
   setTimeout(() => URL.revokeObjectURL(url), 60_000);
 }

@@ -49,6 +49,12 @@ function trouble(failure) {
   show(byId("job-trouble"), failure.sentence ?? failure.message);
 }
 
+// Two streams tell of a job, and the slower one may tell what was.
+function late(job, before) {
+  const again = job.attempt === before.attempt && ["failed", "cancelled"].includes(before.state) && job.state === "running";
+  return (before.state === "done" && job.state !== "done") || job.attempt < before.attempt || again;
+}
+
 function changed(job) {
   const before = open.job;
   if (job.state === "gone") {
@@ -61,6 +67,7 @@ function changed(job) {
     say(byId("job-trouble"), "job gone");
     return;
   }
+  if (before && late(job, before)) return;
   open.job = job;
   describe(byId("job-state"), job);
   byId("job-progress").hidden = !["queued", "running"].includes(job.state);
@@ -102,6 +109,7 @@ async function edit(job, at = 0) {
   const rows = (mine.rows = new Rows(byId("segments"), job.language, true));
   const transcript = (mine.transcript = new Transcript(segments, (place, count, added) => {
     rows.change(place, count, added, transcript.segments);
+  }, () => {
     mine.saver.change();
     find.refresh();
     tell();

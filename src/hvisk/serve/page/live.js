@@ -163,6 +163,6 @@ export function begin() {
   byId("live-stop").addEventListener("click", stop);
   byId("live-save").addEventListener("click", () => {
     const lines = [...byId("captions").querySelectorAll("p")].map((node) => `${node.textContent.trim()}\n`);
-    offer(`${words("live name", new Date())}.txt`, lines.join(""));
+    offer(`${words("live name", new Date())}.txt`, new Blob(lines, { type: "text/plain" }));
   });
 }

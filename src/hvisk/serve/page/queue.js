@@ -10,6 +10,7 @@ const RATE_SECONDS = 0.5; // of an upload, before anything is said of its end
 
 let about = null;
 const jobs = new Map(); // id -> job
+const told = new Set(); // ids of all jobs that the events have ever told of
 const rows = new Map(); // id or upload -> its row
 const uploads = [];
 let most = SHOWN;
@@ -22,12 +23,13 @@ export function watch(then) {
   return () => watchers.delete(then);
 }
 
-/** Begin to follow all jobs. told: what /api/about said. connection: told "open" or "away". */
-export function begin(told, connection) {
-  about = told;
+/** Begin to follow all jobs. service: what /api/about said. connection: told "open" or "away". */
+export function begin(service, connection) {
+  about = service;
   const changed = (job) => {
     const before = jobs.get(job.id);
     jobs.set(job.id, job);
+    told.add(job.id);
     if (before && before.state !== job.state && ["done", "failed"].includes(job.state))
       announce(`announce ${job.state}`, job.name);
     for (const watcher of watchers) watcher(job);
@@ -87,9 +89,9 @@ async function transfer(upload) {
     draw();
   };
   try {
-    const language = byId("spoken-language").value || about.language;
+    const language = byId("spoken-language").value;
     const job = await send(upload.file, upload.name, language, progress, upload.control.signal);
-    jobs.set(job.id, job);
+    if (!told.has(job.id)) jobs.set(job.id, job); // else it may be done by now, or deleted
     drop(upload);
     announce("announce sent", upload.name);
   } catch (failure) {

@@ -31,14 +31,13 @@ function failure(status, body) {
 }
 
 /** Ask for `path` under /api/; resolve to the JSON of the answer, or null. Raises Failure. */
-export async function ask(path, { method = "GET", json, signal } = {}) {
+export async function ask(path, { method = "GET", json } = {}) {
   const headers = json === undefined ? {} : { "content-type": "application/json" };
   const body = json === undefined ? undefined : JSON.stringify(json);
   let response;
   try {
-    response = await fetch(`api/${path}`, { method, headers, body, signal });
-  } catch (error) {
-    if (error.name === "AbortError") throw error;
+    response = await fetch(`api/${path}`, { method, headers, body });
+  } catch {
     throw new Failure("away", words("error away"));
   }
   const date = Date.parse(response.headers.get("date"));

@@ -1,6 +1,6 @@
 // What is taken away from a transcript: files, and a corpus to learn from.
 
-import { byId, make } from "./dom.js";
+import { byId, make, offer } from "./dom.js";
 import * as editor from "./editor.js";
 import { say, show } from "./say.js";
 import { Failure, ask } from "./server.js";
@@ -23,10 +23,7 @@ async function take(form) {
   try {
     const open = await editor.saved();
     if (!open) throw new Failure("not_saved", "Not saved.");
-    const [name, content] = await fetched(open.id, form);
-    const url = URL.createObjectURL(content);
-    make("a", { href: url, download: name }).click();
-    setTimeout(() => URL.revokeObjectURL(url), 60_000);
+    offer(...(await fetched(open.id, form)));
     byId("take").open = false;
     byId("take").querySelector("summary").focus();
   } catch (failure) {

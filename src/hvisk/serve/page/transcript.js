@@ -72,12 +72,15 @@ export function matches(text, wanted, exact) {
   return [...text.matchAll(new RegExp(escaped, exact ? "gu" : "giu"))].map((m) => [m.index, m.index + m[0].length]);
 }
 
-/** The segments of a job, as they are now and as they were. `changed` is called as changed(at, removed, added) with segments. */
+/**
+ * The segments of a job, as they are now and as they were. `changed` is called as changed(at, removed, added) with segments, for
+ * each place of a step; `settled` once a step.
+ */
 export class Transcript {
-  constructor(segments, changed) {
+  constructor(segments, changed, settled = () => {}) {
     // Timed words are those of the text; what the API was given by others need not be so.
     this.segments = segments.map((s) => ({ ...s, words: timed(s.words, s.text, s.start, s.end) }));
-    this.changed = changed;
+    Object.assign(this, { changed, settled });
     this.done = [];
     this.undone = [];
     this.fresh = false; // whether the last step is still open for more typing
@@ -95,6 +98,7 @@ export class Transcript {
     this.undone = [];
     this.fresh = false;
     for (const part of parts) this.put(part.at, part.removed.length, part.added);
+    this.settled();
   }
 
   put(at, count, added) {
@@ -109,6 +113,7 @@ export class Transcript {
     for (const part of step.parts.toReversed()) this.put(part.at, part.added.length, part.removed);
     this.undone.push(step);
     this.fresh = false;
+    this.settled();
     return step.focus ?? step.parts[0].at;
   }
 
@@ -119,6 +124,7 @@ export class Transcript {
     for (const part of step.parts) this.put(part.at, part.removed.length, part.added);
     this.done.push(step);
     this.fresh = false;
+    this.settled();
     return step.parts[0].at;
   }
 
@@ -134,6 +140,7 @@ export class Transcript {
     if (this.fresh && last.parts[0].at === at && now - this.typed < AT_ONCE) {
       last.parts[0].added = added;
       this.put(at, 1, added);
+      this.settled();
     } else {
       this.replace(at, 1, added);
       this.fresh = true;
