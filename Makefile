@@ -16,7 +16,7 @@ setup: .venv/ready
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet --constraint constraints.txt torch
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[train,onnx,ggml,demo,serve,docx,restore,dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[train,onnx,ggml,demo,serve,docx,restore,ray,dev]'
 	# For its vocabulary and mel filters, which tests compare with; what it would bring along (triton, 1 GB) is not needed.
 	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps openai-whisper
 	touch $@

@@ -17,6 +17,9 @@ PROMISED = {
     "input_pipeline": ["per-core", "streaming"],
     "recognise": ["cold-start", "memory", "short-single", "short-batch", "stages", "long-form"],
     "quality_at_equal_cost": ["our-recogniser", "stock-padded"],
+    "adapt": ["own", "general"],
+    "label": ["pseudo-labels", "filters"],
+    "serve_load": ["throughput"],
 }
 LOWER_IS_BETTER = "lower is better"
 

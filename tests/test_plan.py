@@ -16,7 +16,7 @@ RECIPE = Recipe(out="x", train=("a", "b", "c"), validation="v", steps=1, batch_s
 
 def learnable(seconds: list[float], speakers: int = 3) -> Learnable:
     count = len(seconds)
-    return Learnable(np.array(seconds), np.arange(count) % speakers, np.full(count, 12))
+    return Learnable(np.array(seconds), np.arange(count) % speakers, np.full(count, 12), np.ones(count, dtype=np.bool_))
 
 
 def uniform(count: int, seed: int = 0) -> Learnable:

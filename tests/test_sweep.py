@@ -93,7 +93,9 @@ def test_a_sweep_goes_on_where_it_stopped_and_draws_its_page(written: Path, tmp_
 def test_an_interrupted_run_ends_the_sweep(written: Path) -> None:
     runs = sweep.plan(written, ("learning_rate=1e-3,2e-3",))
     score: Any = SimpleNamespace(to_dict=lambda: {"wer": 1.0, "cer": 0.5, "wer_interval": None})
-    left = SimpleNamespace(finished=False, state=SimpleNamespace(step=3, seconds=1.0), before=score, after=score)
+    left = SimpleNamespace(
+        refused="", finished=False, state=SimpleNamespace(step=3, seconds=1.0), before=score, after=score
+    )
     rows = sweep.sweep(runs, lambda recipe: left)
     assert len(rows) == 1
     assert sweep.best(rows) is None

@@ -36,7 +36,7 @@ def test_decoding_stops_when_its_time_is_over(corpora: Path, tmp_path: Path, mon
     watched = watch.open_watched(recipe, [], store)[0]
     now = 0.0
 
-    def transcribe(model: Any, clips: list[Any], *, language: Any) -> list[list[int]]:
+    def transcribe(model: Any, clips: list[Any], **named: Any) -> list[list[int]]:
         nonlocal now
         now += len(clips)  # a second a clip
         return [[] for _ in clips]

@@ -15,6 +15,7 @@ from hvisk.commands import (
     evaluate,
     export,
     hear,
+    label,
     listen,
     prepare,
     report,
@@ -48,6 +49,7 @@ prepare_app.command("source")(prepare.source)
 prepare_app.command("common-voice")(prepare.common_voice)
 prepare_app.command("list")(prepare.list_)
 app.command()(restore.restore)
+app.command()(label.label)
 app.command()(train.demo)
 app.command()(train.train)
 app.command()(train.sweep)

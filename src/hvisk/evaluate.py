@@ -104,14 +104,14 @@ def evaluate(
             asked = [clip for clip in batch if clip.key not in known]
             heard: list[tuple[str, float, str]] = []
             if asked and mark is None:
-                heard = _ask(recognise, asked[:1])
+                heard = ask(recognise, asked[:1])
                 speed.first_clip_seconds = round(heard[0][1], 6)
                 mark = time.perf_counter()
             rest = asked[len(heard) :]
-            heard_warm = _ask(recognise, rest) if rest else []
+            heard_warm = ask(recognise, rest) if rest else []
             heard += heard_warm
             if number == 0 and not done and not known:
-                _refuse_if_all_failed([note for _, _, note in heard], planned=len(missing))
+                refuse_if_all_failed([note for _, _, note in heard], planned=len(missing))
             answers = {
                 **{clip.index: (*known[clip.key][:2], "") for clip in batch if clip.key in known},
                 **{clip.index: answer for clip, answer in zip(asked, heard, strict=True)},
@@ -220,8 +220,12 @@ def score(found: Sequence[Prediction]) -> metrics.Score:
     return metrics.score(counts, [p.speaker for p in found])
 
 
-def _ask(recognise: Recognise, clips: Sequence[Clip]) -> list[tuple[str, float, str]]:
-    """Return text, compute seconds and note of each clip; the time of a batch is shared out by the clips' lengths."""
+def ask(recognise: Recognise, clips: Sequence[Clip]) -> list[tuple[str, float, str]]:
+    """Return text, compute seconds and note of each clip; the time of a batch is shared out by the clips' lengths.
+
+    A batch that fails is tried again clip by clip; a clip that fails has no text, and the error as its note. Unavailable
+    and MemoryError pass; ValueError when `recognise` does not return one text a clip.
+    """
     began = time.perf_counter()
     try:
         texts = recognise([clip.sound for clip in clips])
@@ -231,7 +235,7 @@ def _ask(recognise: Recognise, clips: Sequence[Clip]) -> list[tuple[str, float, 
         if len(clips) == 1:
             note = " ".join(f"{type(error).__name__}: {error}".split())[:NOTE_CHARACTERS]
             return [("", time.perf_counter() - began, note)]
-        return [answer for clip in clips for answer in _ask(recognise, [clip])]
+        return [answer for clip in clips for answer in ask(recognise, [clip])]
     took = time.perf_counter() - began
     if len(texts) != len(clips):
         raise ValueError(f"recognise returned {len(texts)} texts for {len(clips)} clips")
@@ -282,7 +286,8 @@ def _from_file(system: System, store: Store, out: Path, chosen: Sequence[int], s
     return Evaluation(tuple(found), score(found), speed, planned=len(found))
 
 
-def _refuse_if_all_failed(notes: Sequence[str], planned: int) -> None:
+def refuse_if_all_failed(notes: Sequence[str], planned: int) -> None:
+    """Raise HviskError where the first clips, by their notes, all failed for one reason. planned: clips there are."""
     # One clip of many proves nothing against the system.
     if all(notes) and len(set(notes)) == 1 and len(notes) >= min(planned, 2):
         raise HviskError(

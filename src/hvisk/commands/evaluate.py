@@ -12,6 +12,7 @@ from hvisk.commands.options import (
     Json,
     Language,
     Scale,
+    Style,
     TestSet,
     Threads,
     Trained,
@@ -64,6 +65,7 @@ def evaluate(
     ] = True,
     beam_size: Beam = 5,
     language: Language = "da",
+    style: Style = None,
     threads: Threads = 0,
     as_json: Json = False,
 ) -> None:
@@ -84,8 +86,9 @@ def evaluate(
     words = seen.gather(trained) if trained else None
     store, done = Store.open(on), []
     for name in model:
-        where = out or Path("runs/evaluations") / f"{_plain(name)}--{on.resolve().parent.name}-{on.name}"
-        system = open_system(name, language=language, beam_size=beam_size, threads=threads, guards=guards)
+        called = _plain(f"{name}-{style}" if style else name)
+        where = out or Path("runs/evaluations") / f"{called}--{on.resolve().parent.name}-{on.name}"
+        system = open_system(name, language=language, style=style, beam_size=beam_size, threads=threads, guards=guards)
         scoring = assessment.Scoring(tuple(by or ()), fillers, test_set, words or _seen(system))
         with Bar(talk(), f"evaluating {name}") as bar:
             result = evaluation.evaluate_system(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hvisk.commands.options import Beam, Language, print_json
+from hvisk.commands.options import Beam, Language, Style, print_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,6 +42,7 @@ def listen(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file of --out.")] = False,
     beam_size: Beam = 5,
     language: Language = "da",
+    style: Style = None,
     list_devices: Annotated[bool, typer.Option("--list-devices", help="List the microphones, and end.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print every caption as it changes, a JSON object a line.")
@@ -72,7 +73,8 @@ def listen(
     def tell(sentence: str) -> None:
         console.print(sentence, style="yellow", markup=False, soft_wrap=True)
 
-    recogniser = Recogniser.load(models.recognisable(model), threads=1)  # one growing utterance is work for one core
+    # One growing utterance is work for one core.
+    recogniser = Recogniser.load(models.recognisable(model), threads=1).styled(style)
     # The first words should not wait for what is loaded at its first use.
     second = np.zeros(SAMPLE_RATE, np.float32)
     recogniser.recognise([second], language=language)

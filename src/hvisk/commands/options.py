@@ -17,10 +17,26 @@ Codec = Annotated[
 Workers = Annotated[int, typer.Option(min=0, help="Processes at once; 0 is one a core.")]
 Beam = Annotated[int, typer.Option("--beam-size", min=1, help="Texts followed at once; 1 is greedy and fastest.")]
 Language = Annotated[str, typer.Option(help="What is spoken, by Whisper's code.")]
+Style = Annotated[
+    Literal["written", "plain"] | None,
+    typer.Option(help="Cased and punctuated or plain text, by default as it likes."),
+]
 Threads = Annotated[int, typer.Option(min=0, help="Cores to use; 0 is all.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe; repeatable.")
 ]
+
+Ray = Annotated[
+    str,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Share the work out on a Ray cluster: auto, HOST:PORT, or local for one on this machine.",
+    ),
+]
+Processes = Annotated[
+    int, typer.Option(min=0, help="With --ray: processes at once; 0 is as many as the cluster has room for.")
+]
+Gpus = Annotated[float, typer.Option(min=0, help="With --ray: GPUs that each process takes.")]
 
 By = Annotated[list[str] | None, typer.Option("--by", metavar="COLUMN", help="Group by this column too; repeatable.")]
 Scale = Annotated[

@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
@@ -69,23 +69,41 @@ def folder(
     audio_column: AudioColumn = "",
     text_column: TextColumn = "",
     speaker_column: SpeakerColumn = "",
-    validation_share: Annotated[
-        float, typer.Option(help="Share of speakers to validate with, without a split column.")
-    ] = 0.0,
-    test_share: Annotated[float, typer.Option(help="Share of speakers to test with, without a split column.")] = 0.0,
+    validation_share: Annotated[float, typer.Option(help="Share to validate with, without a split column.")] = 0.0,
+    test_share: Annotated[float, typer.Option(help="Share to test with, without a split column.")] = 0.0,
+    divide_by: Annotated[
+        Literal["speaker", "text"] | None,
+        typer.Option(
+            help="Shares of speakers, for a test of unknown voices; or of texts, for a model of these very voices."
+        ),
+    ] = None,
     codec: Codec = "flac",
     workers: Workers = 0,
     as_json: Json = False,
 ) -> None:
-    """Read a folder of sound files whose texts are in a manifest, with the columns 'audio', 'text' and 'speaker'."""
+    """Read a folder of sound files whose texts are in a manifest, with the columns 'audio', 'text' and 'speaker'.
+
+    What was saved in the editor of hvisk serve is divided by its texts, a tenth to validate with, unless told otherwise.
+    """
     from hvisk.corpora import folder as manifests
 
     manifest = manifests.find_manifest(source)
     found = manifests.rows(manifest, audio_column=audio_column, text_column=text_column, speaker_column=speaker_column)
-    splits = manifests.divide(found, validation_share=validation_share, test_share=test_share)
+    own = manifests.corrected(found)
+    if own and not (validation_share or test_share or any(row.split for row in found)):
+        validation_share = manifests.HELD_OUT
+        _say(f"Corrected transcripts: {100 * validation_share:g} % of the sentences are held out, to validate with.")
+    splits = manifests.divide(
+        found,
+        validation_share=validation_share,
+        test_share=test_share,
+        by=divide_by or ("text" if own else "speaker"),
+    )
     parts = {split: manifests.plan(rows) for split, rows in splits.items()}
     names = {split: f"{manifest.stem} {split}" for split in parts}
     _prepare(out, parts, manifests.read, names, licence, codec, workers, as_json)
+    if own and "validation" in parts:
+        following(f"or to adapt a model to it: hvisk train adapt --from MODEL --corpus {out}")
 
 
 def source(
@@ -117,7 +135,7 @@ def source(
     pin = pinned.read(out, chosen)
     if pin and (done := pinned.finished(out, chosen, split or pin.splits, limit, codec)):
         return _show(out, done, as_json)
-    begun = {"branch": pin.branch, "commit": pin.commit} if pin else {}
+    begun: dict[str, Any] = {"branch": pin.branch, "commit": pin.commit} if pin else {}
     plan = hub.plan(chosen, splits=split or (), limit=taken, **begun)
     for notice in plan.notices:
         _say(notice)

@@ -1,5 +1,6 @@
 """hvisk demo, train and sweep: a corpus becomes a model."""
 
+import json
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,6 +29,16 @@ def demo(
 
 def train(
     recipe: Annotated[str, typer.Argument(help="A TOML file, or the name of a recipe that hvisk brings: 'demo'.")],
+    start: Annotated[
+        str, typer.Option("--from", metavar="MODEL", help="The model to start from, instead of the recipe's base.")
+    ] = "",
+    corpus: Annotated[
+        Path | None, typer.Option(help="Learn from this folder of hvisk prepare, which holds train and validation.")
+    ] = None,
+    general: Annotated[
+        list[Path] | None,
+        typer.Option(help="Speech of other people, such a folder too: mixed in, and watched; repeatable."),
+    ] = None,
     settings: Settings = None,
     hours: Annotated[
         float, typer.Option(min=0, help="Train for so many hours in all, in as many sessions as it takes.")
@@ -43,12 +54,13 @@ def train(
 ) -> None:
     """Train a Whisper as a recipe says; called again after any interruption, it goes on from the last checkpoint."""
     began = time.monotonic()  # before torch is loaded: a session's clock runs meanwhile
-    from hvisk.errors import require
+    from hvisk.errors import HviskError, require
+    from hvisk.report import gather, page
     from hvisk.terminal import percent, talk
     from hvisk.train import preflight
     from hvisk.train import recipe as recipes
 
-    changes = (*(settings or ()), *((f"minutes={60 * hours}",) if hours else ()))
+    changes = (*_named(start, corpus, general or []), *(settings or ()), *((f"minutes={60 * hours}",) if hours else ()))
     loaded = recipes.load(recipes.find(recipe), changes)
     require("torch", "train", "train a model")
     preflight.check(loaded)
@@ -58,6 +70,9 @@ def train(
     outcome = loop.train(loaded, talk(), Session(hours=session_hours, resume=resume, began=began))
     if not outcome.leads:  # one of several that a launcher started: the first one says it all
         raise typer.Exit(0 if outcome.finished else 130)
+    told = Path(loaded.out) / "report.html"
+    if outcome.finished:
+        page.write(told, gather.gather(Path(loaded.out), ()))
     if as_json:
         before, after = outcome.before.to_dict(), outcome.after.to_dict()
         print_json(
@@ -65,6 +80,7 @@ def train(
                 "model": str(outcome.model),
                 "step": outcome.state.step,
                 "finished": outcome.finished,
+                "published": outcome.finished and not outcome.refused,
                 "before": before,
                 "after": after,
             }
@@ -75,7 +91,30 @@ def train(
         )
     if not outcome.finished:
         raise typer.Exit(130)
-    following(f"hvisk export {loaded.out} --out {loaded.out}/ct2", f"or: hvisk evaluate {outcome.model} --on CORPUS")
+    if outcome.refused:
+        raise HviskError(f"{outcome.refused} Before and after: {told}")
+    following(
+        f"open {told} in a browser",
+        f"hvisk export {loaded.out} --out {loaded.out}/ct2",
+        f"or: hvisk evaluate {outcome.model} --on CORPUS",
+    )
+
+
+def _named(start: str, corpus: Path | None, general: list[Path]) -> list[str]:
+    """What --from, --corpus and --general change in a recipe."""
+
+    def text(path: Path) -> str:
+        return json.dumps(path.as_posix(), ensure_ascii=False)  # as TOML writes it too
+
+    changes = [f"base={json.dumps(start, ensure_ascii=False)}"] if start else []
+    if corpus:
+        mixed = [corpus / "train", *(folder / "train" for folder in general if (folder / "train").is_dir())]
+        changes += [f"train=[{', '.join(map(text, mixed))}]", f"validation={text(corpus / 'validation')}"]
+    elif general:
+        raise typer.BadParameter("--general is mixed with a --corpus; name one, or set train and watch.")
+    if general:
+        changes.append(f"watch=[{', '.join(text(folder / 'validation') for folder in general)}]")
+    return changes
 
 
 def sweep(

@@ -1,12 +1,16 @@
 """hvisk transcribe: recordings become text."""
 
+import functools
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from hvisk.commands.options import Beam, Json, Language, Threads, fail
+from hvisk.commands.options import Beam, Gpus, Json, Language, Processes, Ray, Style, Threads, fail
 from hvisk.recogniser import defaults
+
+if TYPE_CHECKING:
+    from hvisk.recogniser.engine import Recogniser
 
 
 def transcribe(
@@ -30,6 +34,7 @@ def transcribe(
     ] = False,
     beam_size: Beam = defaults.BEAM_SIZE,
     language: Language = defaults.LANGUAGE,
+    style: Style = None,
     vad: Annotated[
         bool, typer.Option("--vad/--no-vad", help="Leave out what is not speech, or recognise every second.")
     ] = defaults.VAD,
@@ -53,13 +58,15 @@ def transcribe(
         ),
     ] = None,
     threads: Threads = 0,
+    ray: Ray = "",
+    processes: Processes = 0,
+    gpus: Gpus = 0.0,
     as_json: Json = False,
 ) -> None:
     """Turn recordings into text, on this machine alone."""
     from hvisk import models
     from hvisk.errors import AudioError
-    from hvisk.recogniser import batch, document, inputs, writers
-    from hvisk.recogniser.engine import Recogniser
+    from hvisk.recogniser import archive, batch, document, inputs, writers
     from hvisk.recogniser.guards import Guards
     from hvisk.terminal import talk
 
@@ -86,7 +93,24 @@ def transcribe(
         overwrite=overwrite,
         as_json=as_json,
     )
-    recogniser = Recogniser.load(models.recognisable(model), threads=threads)
-    broken = batch.transcribe(recordings, recogniser, options, out, talk())
+    directory = models.recognisable(model)
+    if ray:
+        if out is None:
+            raise typer.BadParameter("what is shared out comes in no order that could be printed: add --out DIR")
+        name = model if model and not Path(model).expanduser().exists() else str(directory.absolute())
+        broken = archive.transcribe(
+            recordings, functools.partial(_load, name, threads or 1, style), options, out, talk(), address=ray,
+            processes=processes, cores=threads or 1, gpus=gpus,
+        )  # fmt: skip
+    else:
+        broken = batch.transcribe(recordings, _load(str(directory), threads, style), options, out, talk())
     if broken:
         fail(f"{len(broken)} of {len(recordings)} files could not be transcribed: {', '.join(map(str, broken))}.")
+
+
+def _load(model: str, threads: int, style: "Style") -> "Recogniser":
+    """Load a model by its name, in a process that works for others too."""
+    from hvisk import models
+    from hvisk.recogniser.engine import Recogniser
+
+    return Recogniser.load(models.recognisable(model), threads=threads).styled(style)

@@ -30,12 +30,13 @@ FULL_SCALE = 0.999
 MAX_CLIPPED = 0.2  # share of samples at full scale; speech whose average level alone overdrives the format has so many
 
 
-def why_not(text: str, audio: NDArray[np.float32], *, learnt: bool = True) -> str:
+def why_not(text: str, audio: NDArray[np.float32], *, learnt: bool = True, silent: bool = False) -> str:
     """Return the reason to leave a clip out, in a few words, or "" for a good one. audio: 16 kHz samples.
 
     Reasons: "too short", "too long", "broken audio" (not mono, or not numbers), "no text",
     "no sound" (digital silence), "clipped audio", "too much text for its length", "too little text for its length".
     The last four are for clips to be learnt from: a published test keeps its odd ones, or its figures are no longer its own.
+    silent: nobody speaks in the clip, and its text is empty on purpose.
     """
     seconds = len(audio) / SAMPLE_RATE
     if seconds < MIN_SECONDS:
@@ -44,7 +45,7 @@ def why_not(text: str, audio: NDArray[np.float32], *, learnt: bool = True) -> st
         return "too long"
     if audio.ndim != 1 or not np.isfinite(audio).all():
         return "broken audio"
-    if not text.strip():
+    if not text.strip() and not silent:
         return "no text"
     if not learnt:
         return ""
@@ -52,6 +53,8 @@ def why_not(text: str, audio: NDArray[np.float32], *, learnt: bool = True) -> st
         return "no sound"
     if np.mean(np.abs(audio) >= FULL_SCALE) > MAX_CLIPPED:
         return "clipped audio"
+    if silent:
+        return ""
     characters = len(normalise(text))
     if characters > FASTEST * seconds + SWALLOWED:
         return "too much text for its length"

@@ -12,12 +12,13 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from hvisk import audio
 from hvisk.corpora.store import Rejected, Utterance
 from hvisk.errors import AudioError, CorpusError
 from hvisk.predictions import Meta
+from hvisk.text import plain
 
 # The names that the usual collections give their columns: Hugging Face's folders, Common Voice, NeMo's and Kaldi's kin.
 AUDIO = ("audio", "file_name", "path", "file", "audio_filepath", "filename", "wav")
@@ -34,6 +35,8 @@ SPLITS = {
     "test": "test",
 }
 SUFFIXES = (".csv", ".tsv", ".jsonl")
+CORRECTED = {"recording", "start", "end"}  # columns of what the service's editor saves, serve/corrections.py
+HELD_OUT = 0.1  # of those to validate with, where nobody says otherwise
 UNKNOWN_SPEAKER = "unknown"
 ROWS_PER_PART = 500
 
@@ -117,12 +120,25 @@ def rows(manifest: Path, *, audio_column: str = "", text_column: str = "", speak
     return found
 
 
-def divide(found: Sequence[Row], *, validation_share: float = 0.0, test_share: float = 0.0) -> dict[str, list[Row]]:
+def corrected(found: Sequence[Row]) -> bool:
+    """Whether these are transcripts that were corrected in the service's editor."""
+    return all(CORRECTED.issubset(key for key, _ in row.meta) for row in found)
+
+
+def divide(
+    found: Sequence[Row],
+    *,
+    validation_share: float = 0.0,
+    test_share: float = 0.0,
+    by: Literal["speaker", "text"] = "speaker",
+) -> dict[str, list[Row]]:
     """Return the rows of each split, empty splits left out.
 
     A manifest with a column for the split is divided by it. Otherwise every speaker goes to one split as a whole, by a hash of
     the name, so that the same speaker comes to the same split in a longer manifest too; rows of unknown speakers go by
-    their id. Raises CorpusError for shares that leave nothing to train on, or shares beside a column.
+    their id. by: "text" to divide by a hash of the plain words instead, so that no sentence is in two splits and every speaker
+    may be in all: that tells how well a model knows these very speakers. Raises CorpusError for shares that leave nothing
+    to train on, or shares beside a column.
     """
     declared = any(row.split for row in found)
     if declared and (validation_share or test_share):
@@ -133,7 +149,8 @@ def divide(found: Sequence[Row], *, validation_share: float = 0.0, test_share: f
         )
     splits: dict[str, list[Row]] = {"train": [], "validation": [], "test": []}
     for row in found:
-        place = _place(row.id if row.speaker == UNKNOWN_SPEAKER else row.speaker)
+        key = plain(row.text) if by == "text" else row.id if row.speaker == UNKNOWN_SPEAKER else row.speaker
+        place = _place(key)
         drawn = "test" if place < test_share else "validation" if place < test_share + validation_share else "train"
         splits[row.split or drawn].append(row)
     return {name: members for name, members in splits.items() if members}

@@ -68,12 +68,19 @@ class Plan:
 
 
 def plan(
-    source: Source, *, splits: Sequence[str] = (), limit: Limit | None = None, branch: str = "", commit: str = ""
+    source: Source,
+    *,
+    splits: Sequence[str] = (),
+    limit: Limit | None = None,
+    branch: str = "",
+    commit: str = "",
+    texts: bool = True,
 ) -> Plan:
     """Ask the Hub what there is, and return what to read.
 
     splits: ours, all that there are if empty. limit: for each split. branch, commit: those of the Plan that a corpus was
     begun with; where the branch has moved on since, its files are still read at that commit, and a notice says so.
+    texts: whether a column with texts is needed; without one the clips have none.
     Asks for the list of files and the footers of one file and of the large ones, so that a wrong column or a missing
     permission is told before anything is written. Raises CorpusError for whatever cannot be read.
     """
@@ -93,7 +100,7 @@ def plan(
     if any("partial-" in file for members in files.values() for file, _ in members):
         notices.append(f"The Hub's own Parquet copy of {source.hub} holds a part of the dataset only.")
     commit = commit or found.head
-    columns = _columns(source, commit, *next(members[0] for members in files.values() if members))
+    columns = _columns(source, commit, *next(members[0] for members in files.values() if members), texts)
     parts = {
         split: [
             part
@@ -177,7 +184,7 @@ def _clip(part: Part, identifier: str, values: dict[str, Any], labels: dict[str,
         meta[name] = value if value is None or isinstance(value, int | float | str) else str(value)
     speaker = values.get(part.speaker)
     spoken = UNKNOWN_SPEAKER if speaker in (None, "") else str(speaker)
-    return Utterance(identifier, str(values[part.text] or ""), spoken, sound, meta)
+    return Utterance(identifier, str(values.get(part.text) or ""), spoken, sound, meta)
 
 
 def _wanted(part: Part, schema: pa.Schema) -> list[str]:
@@ -238,7 +245,7 @@ def _runs(part: Part) -> list[Part]:
     return [replace(part, first=first, last=last) for first, last in itertools.pairwise(edges)]
 
 
-def _columns(source: Source, commit: str, file: str, size: int) -> tuple[str, str, str]:
+def _columns(source: Source, commit: str, file: str, size: int, texts: bool) -> tuple[str, str, str]:
     """The columns for sound, text and speaker, held against the schema of one file."""
     remote = Remote(source.hub, commit, file, size)
     remote.fetch(size - FOOTER, size)
@@ -249,14 +256,14 @@ def _columns(source: Source, commit: str, file: str, size: int) -> tuple[str, st
     found = []
     for given, usual, what in (
         (source.audio, AUDIO, "audio"),
-        (source.text, TEXT, "text"),
+        (source.text, TEXT, "text" if texts else ""),
         (source.speaker, SPEAKER, ""),
     ):
         name = given or next((name for name in usual if name in schema.names), "")
         if (given and given not in schema.names) or (what and not name):
             raise CorpusError(
                 f"{source.hub} has no column {repr(given) if given else 'for the ' + what}: its columns are "
-                f"{', '.join(schema.names)}. Name one with --{what or 'speaker'}-column."
+                f"{', '.join(schema.names)}. Name one with --{what or ('text' if usual is TEXT else 'speaker')}-column."
             )
         found.append(name)
     kind = schema.field(found[0]).type

@@ -56,13 +56,17 @@ SCHEMA = _schema()
 
 @dataclass(frozen=True)
 class Utterance:
-    """One clip with its text. audio: float32, mono, 16 kHz. meta: further columns, such as gender, age or dialect."""
+    """One clip with its text. audio: float32, mono, 16 kHz. meta: further columns, such as gender, age or dialect.
+
+    silent: nobody speaks in it, and its text is empty on purpose.
+    """
 
     id: str
     text: str
     speaker: str
     audio: NDArray[np.float32]
     meta: Meta
+    silent: bool = False
 
 
 @dataclass(frozen=True)
@@ -146,7 +150,7 @@ def _rows(
     for clip in clips:
         if isinstance(clip, Rejected):
             yield clip
-        elif reason := filters.why_not(clip.text, clip.audio, learnt=learnt):
+        elif reason := filters.why_not(clip.text, clip.audio, learnt=learnt, silent=clip.silent):
             yield Rejected(clip.id, reason)
         else:
             yield {

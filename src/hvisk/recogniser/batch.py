@@ -45,19 +45,14 @@ def transcribe(
     itself is named name.1, name.2 and so on. Raises HviskError where two recordings would be written to one file, where a
     file cannot be written, and for a Word document without `out`.
     """
-    if options.form == "docx" and out is None:
-        raise HviskError("A Word document is no text that could be printed. Add --out DIR, where it is written.")
-    targets = [_target(out, recording, options.form, None) for recording in recordings] if out else []
-    twice = sorted({str(target) for target in targets if targets.count(target) > 1})
-    if twice:
-        raise HviskError(f"Several of the recordings would be written to {twice[0]}. Give them in separate calls.")
+    check(recordings, options, out)
     broken: list[Path] = []
     for recording in recordings:
         try:
             if out and not options.overwrite and options.channels == "mix":
-                target = _target(out, recording, options.form, None)
+                target = destination(out, recording, options.form, None)
                 if target.exists():
-                    _kept(recording, target, console)
+                    kept(recording, target, console)
                     continue
             with inputs.opened(recording) as path:
                 name = _name(recording, None)
@@ -67,6 +62,16 @@ def transcribe(
             broken.append(recording)
             console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
     return broken
+
+
+def check(recordings: Sequence[Path], options: Options, out: Path | None) -> None:
+    """Raise HviskError where two recordings would be written to one file, and for a Word document without `out`."""
+    if options.form == "docx" and out is None:
+        raise HviskError("A Word document is no text that could be printed. Add --out DIR, where it is written.")
+    targets = [destination(out, recording, options.form, None) for recording in recordings] if out else []
+    twice = sorted({str(target) for target in targets if targets.count(target) > 1})
+    if twice:
+        raise HviskError(f"Several of the recordings would be written to {twice[0]}. Give them in separate calls.")
 
 
 def _channels(path: Path, name: str, options: Options) -> Iterator[tuple[int | None, float]]:
@@ -88,9 +93,9 @@ def _one(
     several: bool,
 ) -> None:
     name = _name(recording, channel)
-    target = _target(out, recording, options.form, channel) if out else None
+    target = destination(out, recording, options.form, channel) if out else None
     if target and target.exists() and not options.overwrite:
-        _kept(recording, target, console)
+        kept(recording, target, console)
         return
     began = time.perf_counter()
     with Bar(console, name) as bar:
@@ -140,7 +145,8 @@ def _told(transcript: longform.Transcript) -> str:
     return "".join(f"; {part}" for part in told)
 
 
-def _kept(recording: Path, target: Path, console: Console) -> None:
+def kept(recording: Path, target: Path, console: Console) -> None:
+    """Tell that a recording's file is there already."""
     console.print(
         f"{audio.shown(recording)}: {audio.shown(target)} is there already (--overwrite makes it again)",
         markup=False,
@@ -153,6 +159,7 @@ def _name(recording: Path, channel: int | None) -> str:
     return name if channel is None else f"{name}, channel {channel + 1}"
 
 
-def _target(out: Path, recording: Path, form: str, channel: int | None) -> Path:
+def destination(out: Path, recording: Path, form: str, channel: int | None) -> Path:
+    """Return the file in `out` that a recording is written to, or one channel of it."""
     stem = "stdin" if recording == inputs.STDIN else recording.stem
     return out / (f"{stem}.{form}" if channel is None else f"{stem}.{channel + 1}.{form}")

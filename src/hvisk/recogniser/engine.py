@@ -24,6 +24,7 @@ from hvisk.audio import SAMPLE_RATE, seconds
 from hvisk.errors import ModelError
 from hvisk.features import FRAMES_PER_SECOND, MAX_FRAMES, MAX_SECONDS, frames_for, log_mel
 from hvisk.files import read_json
+from hvisk.style import Style, ask
 from hvisk.tokens import Tokens
 
 # A decoder that is lost repeats itself until its positions run out, some 440 tokens for half a second of sound. Danish
@@ -68,7 +69,7 @@ class Recognition:
 class Recogniser:
     """A loaded model. `own_length`: trained for clips that are not padded to 30 s. `margin`: mel frames of silence that
     are appended to a clip at its own length. `about`: hvisk.json, empty for a model from elsewhere. `directory`: where it
-    was loaded from.
+    was loaded from. `before`: the tokens that ask for a style, see `styled`.
     """
 
     model: Any  # ctranslate2.models.Whisper
@@ -77,6 +78,7 @@ class Recogniser:
     margin: int
     about: dict[str, Any]
     directory: Path | None = None
+    before: tuple[int, ...] = ()
 
     @classmethod
     def load(cls, directory: Path, *, threads: int = 0, compute_type: str = "default") -> Self:
@@ -118,6 +120,23 @@ class Recogniser:
                 )
         return cls(model, tokens, bool(about.get("own_length", False)), int(about.get("margin", 0)), about, directory)
 
+    def styled(self, style: Style | None) -> Self:
+        """Return the same model, asked to write in a style; None is its own. ModelError where it was not taught it."""
+        if style is None:
+            return self
+        taught: dict[str, str] = self.about.get("styles", {})
+        if style not in taught:
+            name = self.directory or "The model"
+            raise ModelError(
+                f"{name} was not taught to write '{style}' on request: its hvisk.json names "
+                f"{', '.join(taught) or 'no styles'}. Leave the style out, or train with --set plain_share=0.25."
+            )
+        return replace(self, before=tuple(ask(self.tokens, taught[style])))
+
+    def prompt(self, language: str = "da", task: str = "transcribe", timestamps: bool = False) -> list[int]:
+        """Return the decoder's first ids: those that ask for a style, and `Tokens.prompt`."""
+        return [*self.before, *self.tokens.prompt(language, task, timestamps)]
+
     def recognise(
         self,
         clips: Sequence[NDArray[np.float32]],
@@ -143,7 +162,7 @@ class Recogniser:
                     f"Clip {number} is {seconds(clip):.1f} s long, and a window holds {MAX_SECONDS} s. "
                     "Use hvisk.recogniser.longform.transcribe, which cuts long recordings at pauses."
                 )
-        prompt = self.tokens.prompt(language, task)
+        prompt = self.prompt(language, task)
         total = sum(map(seconds, clips))
         done = 0.0
         found: dict[int, Recognition] = {}
@@ -209,7 +228,7 @@ class Recogniser:
         self, clip: NDArray[np.float32], ids: Sequence[int], *, language: str = "da", beam_size: int = 1
     ) -> Recognition:
         """Recognise a clip whose text begins with the tokens `ids`; they are in the result, its score is that of the rest."""
-        prompt = self.tokens.prompt(language)
+        prompt = self.prompt(language)
         frames, limit = self._shape(len(clip))
         limit = min(limit, DECODER_POSITIONS - len(prompt))
         mel = log_mel(clip, self.model.n_mels, frames)[None]
@@ -232,7 +251,8 @@ class Recogniser:
             beam_size=beam_size,
             num_hypotheses=beam_size,
             length_penalty=0,  # whole log-probabilities: CTranslate2's own mean divides by 0 for an empty text
-            max_length=2 * limit,  # CTranslate2 gives the text half of it
+            # CTranslate2 gives the text half of it, and no more than the prompt leaves: what asks for a style, and 4.
+            max_length=limit + max(limit, len(self.before) + 4),
             suppress_blank=False,  # an empty text is the right answer to silence
             # -1: the symbols that the model's own settings forbid. The rest: no special and no timestamp in a text.
             suppress_tokens=[-1, *range(self.tokens.eot + 1, self.tokens.size)],

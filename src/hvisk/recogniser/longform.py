@@ -14,10 +14,8 @@ from numpy.typing import NDArray
 from hvisk.audio import SAMPLE_RATE, seconds
 from hvisk.recogniser.engine import Progress, Recogniser
 from hvisk.recogniser.guards import LEFT_OUT, Doubt, Guarded, Guards, guard
-from hvisk.recogniser.vad import MAX_SECONDS, TARGET_SECONDS, THRESHOLD, Piece, complete, pieces
+from hvisk.recogniser.vad import CHAPTER_SECONDS, MAX_SECONDS, TARGET_SECONDS, THRESHOLD, Piece, chapters, pieces
 from hvisk.recogniser.words import Word, align
-
-CHAPTER_SECONDS = 300.0  # 19 MB; enough pieces for full batches
 
 
 @dataclass(frozen=True)
@@ -99,32 +97,12 @@ def stream(
     own. on_progress is told the seconds of the recording that are done. Errors of `blocks` pass through.
     """
     found: list[Segment] = []
-    longest = round(max(chapter_seconds, 2 * MAX_SECONDS) * SAMPLE_RATE)
-    # One buffer for all chapters; what is not used of it costs nothing.
-    held = np.empty(longest + SAMPLE_RATE, dtype=np.float32)
-    done = size = 0  # samples: of what is finished, and of what is held
-
-    def chapter(last: bool) -> None:
-        nonlocal done, size
-        audio = held[:size]
-        cuts, finished = _cuts(recogniser, audio, vad), len(audio)
-        if not last:
-            cuts, finished = complete(cuts, len(audio))
-        found.extend(_recognise(recogniser, audio, cuts, done, language, beam_size, words, guards, None))
-        done += finished
-        size -= finished
-        held[:size] = held[finished : finished + size].copy()
+    done = 0  # samples
+    for part in chapters(blocks, lambda audio: _cuts(recogniser, audio, vad), seconds=chapter_seconds):
+        found += _recognise(recogniser, part.audio, part.pieces, part.start, language, beam_size, words, guards, None)
+        done = part.start + part.finished
         if on_progress:
             on_progress(done / SAMPLE_RATE)
-
-    for block in blocks:
-        if size + len(block) > len(held):
-            held = np.concatenate([held[:size], np.empty(2 * len(block), dtype=np.float32)])
-        held[size : size + len(block)] = block
-        size += len(block)
-        if size >= longest:
-            chapter(last=False)
-    chapter(last=True)
     return Transcript.of(found, language, done / SAMPLE_RATE)
 
 

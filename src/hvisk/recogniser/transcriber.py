@@ -13,6 +13,7 @@ from hvisk.recogniser import defaults, longform
 from hvisk.recogniser.engine import Recogniser
 from hvisk.recogniser.guards import ALL_GUARDS, Guards
 from hvisk.recogniser.longform import Transcript
+from hvisk.style import Style
 
 BLOCK = 10 * audio.SAMPLE_RATE  # samples of an array that are handed on at once
 
@@ -28,6 +29,7 @@ class Transcriber:
         source: str | Path | bytes | NDArray[np.floating],
         *,
         language: str = defaults.LANGUAGE,
+        style: Style | None = None,
         beam_size: int = defaults.BEAM_SIZE,
         vad: bool = defaults.VAD,
         words: bool = False,
@@ -38,14 +40,15 @@ class Transcriber:
     ) -> Transcript:
         """Transcribe a sound or video file, its bytes, or an array: 1-D float, mono at 16 kHz, full scale at 1.
 
-        A file is read in blocks, so that its length costs no memory. language: Whisper's code. beam_size: 1 is greedy and
-        fastest. vad: leave out what is not speech. words: tell when each word is said; subtitles are timed by it. guards:
-        what becomes of texts that no one can have said; None keeps them all. channel: of a file, from 0, instead of the
-        mean of all. name: stands for the source in messages. on_progress is told the seconds that are done. Raises
-        AudioError for what holds no usable sound or is cut short, ModelError for a language that the model lacks.
+        A file is read in blocks, so that its length costs no memory. language: Whisper's code. style: "written" or
+        "plain", of a model that was taught both. beam_size: 1 is greedy and fastest. vad: leave out what is not speech.
+        words: tell when each word is said; subtitles are timed by it. guards: what becomes of texts that no one can have
+        said; None keeps them all. channel: of a file, from 0, instead of the mean of all. name: stands for the source in
+        messages. on_progress is told the seconds that are done. Raises
+        AudioError for what holds no usable sound or is cut short, ModelError for a language or style that the model lacks.
         """
         return longform.stream(
-            self.recogniser,
+            self.recogniser.styled(style),
             _blocks(source, channel, name),
             language=language,
             beam_size=beam_size,

@@ -10,7 +10,7 @@ lost at the usual threshold of 0.5.
 import functools
 import importlib.util
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ TARGET_SECONDS = 10.0
 PAD_SECONDS = 0.3  # before and after speech: soft onsets and endings lie outside of what the network marks
 PAD_FRAMES = round(PAD_SECONDS * SAMPLE_RATE / FRAME)
 MAX_GAP_SECONDS = 1.5  # a longer pause always ends a piece
+CHAPTER_SECONDS = 300.0  # 19 MB; enough pieces for full batches
 PAUSE_FRAMES = 4  # 128 ms: the least length of the pauses to cut at; the closure of a "p" is 100
 
 # The network is deaf to a peak below about 1/300 and finds everything above 1/30. A quiet recording is raised to where
@@ -135,6 +136,47 @@ def cut(
             else:
                 joined.append(part)
     return [Piece(start * FRAME / SAMPLE_RATE, min(end * FRAME, samples) / SAMPLE_RATE) for start, end in joined]
+
+
+@dataclass(frozen=True, eq=False)
+class Chapter:
+    """A part of a long recording: its samples from sample `start` on, and the pieces in it, in seconds from there.
+
+    finished: up to which of its samples the pieces finish it; the next chapter begins there. audio: until the next chapter.
+    """
+
+    start: int
+    audio: NDArray[np.float32]
+    pieces: list[Piece]
+    finished: int
+
+
+def chapters(
+    blocks: Iterable[NDArray[np.float32]],
+    cuts: Callable[[NDArray[np.float32]], list[Piece]],
+    *,
+    seconds: float = CHAPTER_SECONDS,
+) -> Iterator[Chapter]:
+    """Cut a recording that comes in blocks of any length (`audio.blocks`), with no more of it in memory than a chapter.
+
+    cuts: `pieces`, as it is wanted. At most a chapter and what the last one left over is held. Errors of `blocks` pass.
+    """
+    longest = round(max(seconds, 2 * MAX_SECONDS) * SAMPLE_RATE)
+    # One buffer for all chapters; what is not used of it costs nothing.
+    held = np.empty(longest + SAMPLE_RATE, dtype=np.float32)
+    done = size = 0  # samples: of what is finished, and of what is held
+    for block in blocks:
+        if size + len(block) > len(held):
+            held = np.concatenate([held[:size], np.empty(2 * len(block), dtype=np.float32)])
+        held[size : size + len(block)] = block
+        size += len(block)
+        if size >= longest:
+            found, finished = complete(cuts(held[:size]), size)
+            yield Chapter(done, held[:size], found, finished)
+            done += finished
+            size -= finished
+            held[:size] = held[finished : finished + size].copy()
+    yield Chapter(done, held[:size], cuts(held[:size]), size)
 
 
 def complete(cuts: list[Piece], samples: int) -> tuple[list[Piece], int]:

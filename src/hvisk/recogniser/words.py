@@ -67,7 +67,7 @@ def align(
         [spoken[i] for i in members]
         for members, _, _ in recogniser.batches([len(clips[i]) for i in spoken], batch_seconds)
     ]
-    start = recogniser.tokens.prompt(language, timestamps=True)  # CTranslate2 adds <|notimestamps|> itself
+    start = recogniser.prompt(language, timestamps=True)  # CTranslate2 adds <|notimestamps|> itself
     # One row a token, and one for the end; a text that fills the decoder to its last position leaves none for that.
     room = DECODER_POSITIONS - len(start) - 2
 

@@ -9,6 +9,7 @@ from hvisk import evaluate, files, metrics, predictions
 from hvisk.corpora.store import Store
 from hvisk.errors import HviskError
 from hvisk.predictions import Prediction
+from hvisk.report import change
 from hvisk.report.listen import Clip, choose_clips
 from hvisk.report.page import Fact, Point, ReportData
 
@@ -27,7 +28,8 @@ def gather(
 ) -> ReportData:
     """Return the report of a training run.
 
-    evaluations: name and directory of what `hvisk evaluate` wrote, the final system last. corpus: what they ran on, for the
+    evaluations: name and directory of what `hvisk evaluate` wrote, the final system last; without any, what the run itself
+    measured before and after is shown. corpus: what they ran on, for the
     sound of the clips. export: what `hvisk export` wrote, for its parity proof. stages: name and seconds.
     Raises HviskError where `run` is no run or an evaluation has no predictions.
     """
@@ -38,6 +40,7 @@ def gather(
     log = [json.loads(line) for line in (run / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     found = [(name, _predictions(directory)) for name, directory in evaluations]
     scores = [(name, evaluate.score(clips)) for name, clips in found]
+    ending, changes = ({}, []) if evaluations else change.read(run)
     return ReportData(
         title=f"A Whisper of {about.get('parameters', 0) / 1e6:.1f} million parameters" if about else str(run),
         subtitle=subtitle or f"Trained with {run.name}'s recipe; language: {recipe['language']}.",
@@ -46,12 +49,16 @@ def gather(
             Point(line["step"], line["minutes"], line["loss"], line["score"]["wer"], line["score"]["cer"])
             for line in log
         ],
-        scores=scores,
+        scores=scores or (changes[0].scores if changes else []),
+        watched=[score for watched in changes[1:] for score in watched.scores],
         stages=list(stages),
         parity=_parity(export),
-        clips=_clips(found, Store.open(corpus) if corpus else None),
+        clips=[
+            *_clips(found, Store.open(corpus) if corpus else None),
+            *(clip for one in changes for clip in change.clips(one, worst=WORST, others=RANDOM)),
+        ],
         recipe=recipe,
-        notes=_notes(about),
+        notes=[*change.notes(ending, changes, recipe["base"]), *_notes(about)],
     )
 
 

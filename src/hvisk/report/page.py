@@ -34,7 +34,7 @@ class ReportData:
 
     scores: system name and score, from the untrained model to the final one, whose rate is the headline.
     stages: name and seconds. parity: a parity.json, which `export.parity` wrote; None where nothing was exported.
-    Any sequence may be empty.
+    watched: scores of other speech, before and after, that stand beside. Any sequence may be empty.
     """
 
     title: str
@@ -47,6 +47,7 @@ class ReportData:
     clips: Sequence[Clip]
     recipe: Mapping[str, object]
     notes: Sequence[str]
+    watched: Sequence[tuple[str, metrics.Score]] = ()
 
 
 def write(path: Path, data: ReportData) -> None:
@@ -63,7 +64,7 @@ def render(data: ReportData) -> str:
         data=data,
         headline=_headline(data.scores),
         curves=_curves(data),
-        rows=_rows(data.scores),
+        rows=_rows([*data.scores, *data.watched]),
         facts=_grouped(data.facts),
         stages=_stages(data.stages),
         parity=_parity(data.parity),

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from hvisk import models
 from hvisk.errors import ModelError
+from hvisk.style import Style
 from hvisk.systems.system import System, parameters
 
 PREFIXES = {
@@ -17,19 +18,28 @@ PREFIXES = {
 
 
 def open_system(
-    name: str, *, language: str = "da", beam_size: int = 1, threads: int = 0, guards: bool = True
+    name: str,
+    *,
+    language: str = "da",
+    style: Style | None = None,
+    beam_size: int = 1,
+    threads: int = 0,
+    guards: bool = True,
 ) -> System:
     """Open a system by its name: one of PREFIXES, else a name that `models.recognisable` takes, for hvisk's recogniser.
 
-    language: Whisper's code; models that know one language alone are not told. beam_size 1 is greedy. threads: 0 is the
+    language: Whisper's code; models that know one language alone are not told. style: what hvisk's recogniser is asked
+    to write; others cannot be asked. beam_size 1 is greedy. threads: 0 is the
     system's own choice. guards: whether hvisk's recogniser has them, as `hvisk transcribe` does; others have none. What the
     system does with each is in its `settings`.
-    Raises ModelError for what cannot be opened, MissingExtra where a package is not installed.
+    Raises ModelError for what cannot be opened or was not taught the style, MissingExtra where a package is not installed.
     """
     prefix, colon, rest = name.partition(":")
     known = bool(colon) and prefix in PREFIXES
     if known and not rest.strip():
         raise ModelError(f"'{name}' names no model. Accepted: {PREFIXES[prefix]}.")
+    if known and style:
+        raise ModelError(f"{name} cannot be asked for a style: that is for hvisk's own recogniser. Leave out --style.")
     match prefix if known else "":
         case "hf":
             from hvisk.systems.transformers import open_transformers
@@ -66,6 +76,7 @@ def open_system(
                 directory,
                 name,
                 language=language,
+                style=style,
                 beam_size=beam_size,
                 threads=threads,
                 guards=Guards() if guards else None,

@@ -18,11 +18,12 @@ from hvisk.features import MAX_SECONDS
 from hvisk.recogniser import longform
 from hvisk.recogniser.engine import Recogniser
 from hvisk.recogniser.guards import ALL_GUARDS, LEFT_OUT, Guarded, Guards, guard
+from hvisk.style import Style
 from hvisk.systems.system import System, size, versions
 
 # What turns samples into text. A change in them makes another system of it, also between two versions of hvisk.
 _SOURCES = (
-    *("features.py", "tokens.py", "behaviour.py"),
+    *("features.py", "tokens.py", "style.py", "behaviour.py"),
     *(f"recogniser/{name}.py" for name in ("engine", "longform", "vad", "guards", "credits")),
 )
 
@@ -32,6 +33,7 @@ def open_directory(
     name: str | None = None,
     *,
     language: str = "da",
+    style: Style | None = None,
     beam_size: int = 1,
     threads: int = 0,
     guards: Guards | None = ALL_GUARDS,
@@ -39,11 +41,12 @@ def open_directory(
 ) -> System:
     """Open a CTranslate2 Whisper's directory; a clip that is longer than 30 s is cut at its pauses first.
 
-    name: how to call it; by default its path. guards: what becomes of texts that no one can have said; a text that is left
-    out is empty here. None keeps them all. parameters: how many it has, where hvisk.json does not tell. Raises
-    ModelError for a directory that holds no such model.
+    name: how to call it; by default its path. style: what it is asked to write; None is its own. guards: what becomes of
+    texts that no one can have said; a text that is left out is empty here. None keeps them all. parameters: how many it
+    has, where hvisk.json does not tell. Raises ModelError for a directory that holds no such model, or one that was not
+    taught the style.
     """
-    recogniser = Recogniser.load(directory, threads=threads)
+    recogniser = Recogniser.load(directory, threads=threads).styled(style)
 
     def recognise(clips: Sequence[NDArray[np.float32]]) -> list[str]:
         long = {i for i, clip in enumerate(clips) if len(clip) > MAX_SECONDS * SAMPLE_RATE}
@@ -65,6 +68,7 @@ def open_directory(
             "model": name or directory.as_posix(),
             "model_sha256": files.sha256(directory / "model.bin"),
             "language": language,
+            **({"style": style} if style else {}),
             "beam_size": beam_size,
             "guards": asdict(guards) if guards else None,
         },

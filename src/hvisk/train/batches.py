@@ -22,6 +22,8 @@ from hvisk import audio, features
 from hvisk.corpora.folder import UNKNOWN_SPEAKER
 from hvisk.corpora.store import Store
 from hvisk.errors import CorpusError, RecipeError
+from hvisk.restore.words import bare, finished
+from hvisk.style import PROMPTS, ask
 from hvisk.tokens import Tokens
 from hvisk.train import augment, views
 from hvisk.train.plan import Learnable, View, Window, plan
@@ -94,6 +96,15 @@ def languages(store: Clips, recipe: Recipe) -> list[str]:
     return [language or recipe.language for language in store.languages]
 
 
+def written(store: Clips) -> list[bool]:
+    """Whether each text is cased and punctuated: as a whole sentence is.
+
+    Of a corpus that is said to be so, anything that has capitals or marks: it may hold parts of sentences.
+    """
+    believed = {"cased", "punctuated"} <= set(store.text_style.split(", "))
+    return [finished(text) or (believed and bare(text) != text) for text in store.texts]
+
+
 @dataclass(frozen=True)
 class Selection:
     """What is learnt. clips: the indices of the clips, one array a store; left_out: the other clips' ids by reason."""
@@ -106,7 +117,8 @@ def select(stores: Sequence[Clips], tokens: Tokens, recipe: Recipe) -> Selection
     """Leave out, before training begins, the clips that would stop it in the middle of the night.
 
     They are those whose text does not fit into Whisper's decoder, and those in a language that the vocabulary lacks.
-    RecipeError when none is left, ModelError when the recipe's own language is unknown.
+    RecipeError when none is left, or when two styles are to be learnt and none has the one that is the default; ModelError
+    when the recipe's own language is unknown.
     """
     chosen = choose(stores, tokens, recipe)
     if not any(map(len, chosen.clips)):
@@ -114,12 +126,19 @@ def select(stores: Sequence[Clips], tokens: Tokens, recipe: Recipe) -> Selection
         raise RecipeError(
             f"No clip in {', '.join(recipe.train)} can be learnt ({reasons}). Name another corpus or base."
         )
+    if recipe.plain_share and not any(map(any, map(written, stores))):
+        raise RecipeError(
+            f"plain_share = {recipe.plain_share}, and no text in {', '.join(recipe.train)} is cased and punctuated: plain "
+            "is all that could be learnt. Make such texts with hvisk restore, add another corpus, or set plain_share to 0."
+        )
     return chosen
 
 
 def choose(stores: Sequence[Clips], tokens: Tokens, recipe: Recipe) -> Selection:
     """As `select`, and content with nothing: of a stream's chunk that may be so."""
     room = MAX_LABELS + 1 - len(tokens.labels("", recipe.language))
+    if recipe.plain_share:
+        room -= len(ask(tokens, PROMPTS["plain"]))
     known = set(tokens.languages())
     clips: list[NDArray[np.int64]] = []
     left_out: dict[str, list[str]] = {}
@@ -129,12 +148,17 @@ def choose(stores: Sequence[Clips], tokens: Tokens, recipe: Recipe) -> Selection
             if language not in known:
                 left_out.setdefault(f"the vocabulary has no language '{language}'", []).append(store.ids[index])
             # A token is a byte at least, a space in front included: most texts need not be split to know that they fit.
-            elif len(text.encode()) >= room and len(tokens.encode(text)) > room:
+            elif len(text.encode()) >= room and _size(text, tokens, recipe) > room:
                 left_out.setdefault(f"the text has more than {room} tokens", []).append(store.ids[index])
             else:
                 kept.append(index)
         clips.append(np.array(kept, dtype=np.int64))
     return Selection(clips, left_out)
+
+
+def _size(text: str, tokens: Tokens, recipe: Recipe) -> int:
+    """Tokens of a text, in the style that has more of them."""
+    return max(len(tokens.encode(form)) for form in ((text, bare(text)) if recipe.plain_share else (text,)))
 
 
 def learnable(stores: Sequence[Clips], selection: Selection, recipe: Recipe) -> list[Learnable]:
@@ -149,7 +173,8 @@ def learnable(stores: Sequence[Clips], selection: Selection, recipe: Recipe) -> 
         names = [f"{spoken[i]} {name}" if (name := store.speakers[i]) != UNKNOWN_SPEAKER else f"#{i}" for i in clips]
         _, speakers = np.unique(names, return_inverse=True)
         sizes = np.array([len(store.texts[i].encode()) for i in clips], dtype=np.int64)
-        found.append(Learnable(store.seconds[clips], speakers.astype(np.int64), sizes))
+        style = np.array(written(store))[clips] if recipe.plain_share else np.ones(len(clips), dtype=np.bool_)
+        found.append(Learnable(store.seconds[clips], speakers.astype(np.int64), sizes, style))
     return found
 
 

@@ -3,7 +3,7 @@
     open the corpora -> the model -> (resume) -> measure before step 1 -> step, step, ... measure, save -> finish
 
 A run directory tells all: recipe.json, log.jsonl (one line a measurement), predictions/, checkpoints/, and in the end
-model/, which is the best checkpoint by CER on the validation clips.
+model/, which is the best checkpoint by CER on the validation clips, unless it has forgotten what is watched (ending.json).
 """
 
 import contextlib
@@ -17,13 +17,14 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from rich.console import Console
 
-from hvisk import metrics
+from hvisk import features, files, metrics
 from hvisk.corpora import overlap
 from hvisk.errors import HviskError, RecipeError
 from hvisk.train import (
     adapt,
     augment,
     batches,
+    blend,
     checkpoint,
     kernels,
     precision,
@@ -60,6 +61,7 @@ class Outcome:
     after: metrics.Score
     finished: bool  # False when it was interrupted and waits to be resumed
     leads: bool = True  # False in the further processes, which have nothing to say
+    refused: str = ""  # why no model was published: `model` is the best checkpoint then
 
 
 def train(recipe: Recipe, console: Console, session: Session | None = None) -> Outcome:
@@ -168,7 +170,9 @@ def follow(recipe: Recipe, console: Console, crew: Crew, session: Session) -> Ou
         corpora = watch.as_before(corpora, lines[0])
         session.took("measurement", lines[0].get("measuring", 0.0))
     else:
-        look = watch.look(model, corpora, run, state, console, crew, recipe.validation_seconds)
+        # As it is used today: what comes out of training has to be better than that, or as good on what is watched.
+        margin = features.MAX_FRAMES if runs.padded(runs.foundation(recipe, run, stores)) else 0
+        look = watch.look(model, corpora, run, state, console, crew, recipe.validation_seconds, margin=margin)
         before, corpora = look.score, look.corpora
         session.took("measurement", look.seconds)
         if crew.leads:
@@ -289,15 +293,21 @@ def follow(recipe: Recipe, console: Console, crew: Crew, session: Session) -> Ou
                     )
                 push(state)
 
+        best = run / "checkpoints" / f"{state.step if state.best_step is None else state.best_step:06d}"
+        if not stops:
+            ending = blend.end(recipe, best, runs.foundation(recipe, run, stores), corpora, console, crew)
         if not crew.leads:
             return Outcome(run, state, before, before, not stops, leads=False)
         if stops:
             why = "" if interrupted.is_set() else ", before the session's deadline"
             console.print(f"Stopped at step {state.step}{why}; saved. The same command goes on from here.")
             return Outcome(checkpoint.found(run)[-1], state, before, log.last_score(), finished=False)
-        best = state.best_step if state.best_step is not None else state.step
-        runs.publish(run / "checkpoints" / f"{best:06d}", run / "model")
-        return Outcome(run / "model", state, before, log.score_at(best), finished=True)
+        after = ending.score or log.score_at(int(best.name))
+        files.write_json(run / "ending.json", runs.told(recipe, best, ending, corpora))
+        if not ending.holds:
+            return Outcome(best, state, before, after, finished=True, refused=blend.refusal(recipe, best, ending))
+        runs.publish(best, run / "model", ending, about)
+        return Outcome(run / "model", state, before, after, finished=True)
 
 
 def further(recipe: Recipe, state: State) -> list[Work]:

@@ -33,6 +33,7 @@ from transformers.utils import logging as transformers_logging
 from hvisk import features, files, licences
 from hvisk.errors import ModelError
 from hvisk.export import origin
+from hvisk.style import PROMPTS, Style, ask
 from hvisk.tokens import Tokens
 from hvisk.train import kernels
 from hvisk.train import mel as torch_mel
@@ -199,13 +200,18 @@ def loss(
 
 @torch.no_grad()
 def greedy(
-    model: Whisper, clips: Sequence[NDArray[np.float32]], *, language: str | Sequence[str], margin: int = 0
+    model: Whisper,
+    clips: Sequence[NDArray[np.float32]],
+    *,
+    language: str | Sequence[str],
+    style: Style = "written",
+    margin: int = 0,
 ) -> list[list[int]]:
     """Decode clips of about one length greedily and return each one's text tokens.
 
-    clips: float32 mono 16 kHz; all are padded with silence to the longest one's frames. language: of all, or of each. A
-    clip stops at <|endoftext|> or at MAX_TOKENS_PER_SECOND. Tokens above <|endoftext|> (timestamps and other specials)
-    are never chosen. ModelError for a language that the vocabulary lacks.
+    clips: float32 mono 16 kHz; all are padded with silence to the longest one's frames. language: of all, or of each.
+    style: of all. A clip stops at <|endoftext|> or at MAX_TOKENS_PER_SECOND. Tokens above <|endoftext|> (timestamps and
+    other specials) are never chosen. ModelError for a language that the vocabulary lacks.
     """
     net, tokens = model.net, model.tokens
     frames = features.frames_for(max(map(len, clips)), margin=margin)
@@ -213,7 +219,8 @@ def greedy(
     for i, clip in enumerate(clips):
         waveforms[i, : len(clip)] = clip
     hidden = encode(net, log_mel(torch.from_numpy(waveforms).to(model.device), model.mels))
-    prompts = [tokens.prompt(code) for code in _each(language, clips)]
+    asked = ask(tokens, PROMPTS[style])
+    prompts = [[*asked, *tokens.prompt(code)] for code in _each(language, clips)]
     ids = torch.tensor(prompts, device=model.device)
     forbidden = list(net.generation_config.suppress_tokens or [])  # OpenAI's: brackets, notes, what is not said aloud
     cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
@@ -242,15 +249,18 @@ def transcribe(
     clips: Sequence[NDArray[np.float32]],
     *,
     language: str | Sequence[str],
+    style: Sequence[Style] = (),
     batch_seconds: float = 160.0,
     margin: int = 0,
 ) -> list[list[int]]:
     """Decode any clips greedily, batched with others of the same padded length; text tokens in the order given.
 
-    language: of all clips, or of each. margin: mel frames of silence appended; MAX_FRAMES of them pad to 30 s.
+    language: of all clips, or of each. style: of each clip; by default "written". margin: mel frames of silence appended;
+    MAX_FRAMES of them pad to 30 s.
     """
     languages = _each(language, clips)
-    order = sorted(range(len(clips)), key=lambda i: len(clips[i]))
+    styles: Sequence[Style] = style or ["written"] * len(clips)
+    order = sorted(range(len(clips)), key=lambda i: (styles[i], len(clips[i])))
     found: list[list[int]] = [[] for _ in clips]
     group: list[int] = []
     training = model.net.training
@@ -261,10 +271,12 @@ def transcribe(
         last = place + 1 == len(order)
         if (
             last
+            or styles[order[place + 1]] != styles[index]
             or features.frames_for(len(clips[order[place + 1]]), margin) != frames
             or (len(group) + 1) * frames > batch_seconds * features.FRAMES_PER_SECOND
         ):
-            decoded = greedy(model, [clips[i] for i in group], language=[languages[i] for i in group], margin=margin)
+            codes = [languages[i] for i in group]
+            decoded = greedy(model, [clips[i] for i in group], language=codes, style=styles[index], margin=margin)
             for i, ids in zip(group, decoded, strict=True):
                 found[i] = ids
             group = []

@@ -14,12 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvisk.features import MAX_SECONDS
+from hvisk.style import Style
 from hvisk.train.recipe import Recipe
 
 BATCHES_SORTED_TOGETHER = 40  # windows of so many batches are sorted by length: little padding, batches still random
 GAP = (0.2, 1.0)  # seconds between two clips of a packed window: a speaker's pause
 SHORTEST_PACK = 8.0  # seconds; a packed window aims at a length between this and Whisper's 30 s
-PACK_BYTES = 400  # of text: a token is a byte at least, and Whisper's decoder has 448 places, timestamps included
+PACK_BYTES = 400  # of text: a token is a byte at least, and Whisper's decoder has 448 places, times and style included
 
 View = Literal["own", "packed", "padded", "silence"]
 Clip = tuple[int, int]  # store, and place among the clips of it that are learnt
@@ -29,14 +30,16 @@ Voices = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 
 @dataclass(frozen=True)
 class Learnable:
-    """The clips of one store that can be learnt, as the plan needs them: three arrays of one length.
+    """The clips of one store that can be learnt, as the plan needs them: four arrays of one length.
 
-    seconds: float64; speakers: int64, equal for the same speaker; sizes: int64, bytes of text.
+    seconds: float64; speakers: int64, equal for the same speaker; sizes: int64, bytes of text; written: bool, whether the
+    text is in the written style, or styles are not told apart.
     """
 
     seconds: NDArray[np.float64]
     speakers: NDArray[np.int64]
     sizes: NDArray[np.int64]
+    written: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,8 @@ class Window:
     """What the model hears at once: `clips` beginning at `starts`, in seconds from the first one's beginning.
 
     seconds: from the first clip's beginning to the last one's end; of silence, how long it is. previous: the clip whose
-    text was said before, for the prompt. timed: whether the labels carry timestamps.
+    text was said before, for the prompt. timed: whether the labels carry timestamps. style: how its texts are taught;
+    plain ones are asked for.
     """
 
     clips: tuple[Clip, ...]
@@ -53,6 +57,7 @@ class Window:
     view: View = "own"
     previous: Clip | None = None
     timed: bool = False
+    style: Style = "written"
 
     @property
     def cost(self) -> float:
@@ -144,7 +149,7 @@ def _shape(clips: Sequence[Clip]) -> View:
 def _viewed(
     corpora: Sequence[Learnable], windows: list[Window], recipe: Recipe, rng: np.random.Generator
 ) -> list[Window]:
-    """Draw which windows are padded, timed, or follow another text, and add those where nobody speaks."""
+    """Draw which windows are padded, timed, follow another text, in which style, and add those where nobody speaks."""
     count = len(windows)
     mean = float(np.mean([w.seconds for w in windows]))
     # So many windows that 30 s each of them are the wanted share of all the seconds that the encoder hears.
@@ -152,25 +157,42 @@ def _viewed(
     padded = rng.random(count) < share * mean / (MAX_SECONDS * (1 - share) + share * mean)
     timed = rng.random(count) < recipe.timestamps
     follows = rng.random(count) < recipe.previous_share
+    plain = _plain(corpora, windows, recipe.plain_share, rng) if recipe.plain_share else [False] * count
     voices = [_voices(corpus) for corpus in corpora] if recipe.previous_share else []
     viewed = [
         replace(
             window,
             view="padded" if padded[n] else window.view,
             timed=bool(timed[n]),
-            previous=_neighbour(voices, window, rng) if follows[n] else None,
+            previous=_neighbour(corpora, voices, window, bool(plain[n]), rng) if follows[n] else None,
+            style="plain" if plain[n] else "written",
         )
         for n, window in enumerate(windows)
     ]
     silent = round(count * recipe.silence_share / (1 - recipe.silence_share))
     for n in rng.integers(0, count, silent):
         like = viewed[n]  # as long as speech is, so that length tells nothing
-        viewed.append(Window((), (), like.seconds, "padded" if like.view == "padded" else "silence", timed=like.timed))
+        view: View = "padded" if like.view == "padded" else "silence"
+        viewed.append(Window((), (), like.seconds, view, timed=like.timed, style=like.style))
     return viewed
 
 
-def _neighbour(voices: Sequence[Voices], window: Window, rng: np.random.Generator) -> Clip | None:
-    """Another clip by the same speaker, or none: what stood before may be of another matter, but not of another voice."""
+def _plain(
+    corpora: Sequence[Learnable], windows: Sequence[Window], share: float, rng: np.random.Generator
+) -> list[bool]:
+    """Tell which windows are taught in the plain style: those with a text that has no other, and `share` of the rest."""
+    lots = rng.random(len(windows)) < share
+    written = [all(corpora[store].written[i] for store, i in window.clips) for window in windows]
+    return [bool(lot) or not able for lot, able in zip(lots, written, strict=True)]
+
+
+def _neighbour(
+    corpora: Sequence[Learnable], voices: Sequence[Voices], window: Window, plain: bool, rng: np.random.Generator
+) -> Clip | None:
+    """Another clip by the same speaker, or none: what stood before may be of another matter, but not of another voice.
+
+    Nor of another style: any text can be made plain, but one that is so no other.
+    """
     store, i = window.clips[0]
     order, first, end = voices[store]
     theirs = order[first[i] : end[i]]
@@ -178,7 +200,8 @@ def _neighbour(voices: Sequence[Voices], window: Window, rng: np.random.Generato
     if len(theirs) <= len(mine):
         return None
     turn = int(rng.integers(len(theirs)))
-    return next((store, int(clip)) for clip in np.roll(theirs, -turn)[: len(mine) + 1] if int(clip) not in mine)
+    chosen = next(int(clip) for clip in np.roll(theirs, -turn)[: len(mine) + 1] if int(clip) not in mine)
+    return (store, chosen) if plain or corpora[store].written[chosen] else None
 
 
 def _voices(corpus: Learnable) -> Voices:

@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import importlib.resources
+import itertools
 import tomllib
 import typing
 from dataclasses import dataclass
@@ -57,6 +58,10 @@ class Recipe:
     previous_share: float = 0.0  # share of windows that have another text of their speaker in front, as context
     silence_share: float = 0.0  # share of windows in which nobody speaks, with an empty text
 
+    # Above 0 two styles are taught: cased and punctuated text by default, and plain text on request. So many of the windows
+    # with cased and punctuated texts are taught as plain ones, and texts that are not so always are; see hvisk.style
+    plain_share: float = 0.0
+
     # Optimiser: AdamW, linear warm-up, then linear decay over the budget
     finish: Literal["", "own-length"] = ""  # own-length: teach no text, only to hear at a clip's own length as at 30 s
     learning_rate: float = 3e-4
@@ -102,6 +107,10 @@ class Recipe:
     validation_clips: int = 100
     validation_seconds: float = 120.0  # as many of the clips as the baseline decodes in this time; 0: all of them
     watch: tuple[str, ...] = ()  # corpora of other kinds of speech, measured as well: a warning when one gets worse
+    # Points of WER that each of those may get worse by, from before training to its end; else no model is published
+    forgetting_margin: float = 1.0
+    # Shares of the way from the base to the trained model, falling, that are tried one after the other until it surely is not
+    blend: tuple[float, ...] = ()
     tracker: Literal["", "tensorboard", "trackio", "wandb"] = ""  # beside log.jsonl, which is always written
 
     # Checkpoints
@@ -145,10 +154,15 @@ class Recipe:
         share = self.batch_seconds / max(1, self.processes)
         _check(share >= 30, f"batch_seconds = {self.batch_seconds}: at least 30, the longest clip, for each process.")
         _check(self.clip_norm > 0, f"clip_norm = {self.clip_norm}: it must be above 0.")
-        views = ("packed_share", "padded_share", "timestamps", "previous_share")
+        views = ("packed_share", "padded_share", "timestamps", "previous_share", "plain_share")
         for key in (*views, "warmup", "label_smoothing", "dropout", "activation_dropout", "ctc_weight", "warp"):
             value = getattr(self, key)
             _check(0 <= value <= 1, f"{key} = {value}: it must be between 0 and 1.")
+        _check(
+            not self.plain_share or self.previous_share > 0,
+            f"plain_share = {self.plain_share} with previous_share = 0: a model that is never told anything but to write "
+            "plainly takes whatever it is told for that. Set previous_share to 0.2.",
+        )
         shape = ("width", "encoder_layers", "decoder_layers", "heads")
         every = ("evaluate_every", "validation_clips", "checkpoint_every", "keep_checkpoints", "loader_threads")
         for key in (*shape, *every):
@@ -181,6 +195,12 @@ class Recipe:
             _check(self.temperature == 1, "weights and temperature both say how corpora are mixed; set one of them.")
         _check(self.width % self.heads == 0, f"width = {self.width} is not a multiple of heads = {self.heads}.")
         _check(self.mels in (80, 128), f"mels = {self.mels}: Whisper has 80 or 128.")
+        _check(self.forgetting_margin >= 0, f"forgetting_margin = {self.forgetting_margin}: it must not be negative.")
+        _check(
+            all(0 < share < before for before, share in itertools.pairwise((1.0, *self.blend))),
+            f"blend = {list(self.blend)}: shares below 1 and above 0, the largest first.",
+        )
+        _check(not self.blend or bool(self.base), "blend goes back towards a base: name it, hvisk train --from MODEL.")
         _check(0 <= self.ema < 1, f"ema = {self.ema}: at least 0 and below 1, for example 0.999.")
         _check(
             not self.push_to or self.push_to.count("/") == 1,

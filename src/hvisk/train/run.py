@@ -11,9 +11,14 @@ from hvisk import __version__, files, licences, models
 from hvisk.corpora.store import Store
 from hvisk.errors import RecipeError
 from hvisk.export import trim
+from hvisk.style import PROMPTS
+from hvisk.train import model as whisper
+from hvisk.train import watch
+from hvisk.train.blend import Ending
 from hvisk.train.model import Whisper
 from hvisk.train.recipe import Recipe
 from hvisk.train.streaming import Stream
+from hvisk.train.watch import Watched
 
 # What may differ between two calls of one run: where things lie, and what leaves the weights as they are. The corpora's
 # fingerprints are compared instead of their paths. A budget may be changed, and the machine.
@@ -26,6 +31,8 @@ FREE = (
         "tests",
         "allow_test_clips",
         "watch",
+        "forgetting_margin",
+        "blend",
         "keep_checkpoints",
         "loader_threads",
         "tracker",
@@ -41,6 +48,10 @@ def claim(run: Path, recipe: Recipe, stores: list[Store], validation: Store) -> 
 
     Returns what differs and is allowed to, in words.
     """
+    if recipe.base and (run / "model").resolve() in {Path(recipe.base, part).resolve() for part in ("", "model")}:
+        raise RecipeError(
+            f"{run}/model is what training starts from, and is never written over. Set another out=DIRECTORY."
+        )
     resolved: dict[str, Any] = {
         "recipe": recipe.plain(),
         "corpora": {s.path.as_posix(): s.fingerprint for s in [*stores, validation]},
@@ -75,11 +86,17 @@ def foundation(recipe: Recipe, run: Path, stores: Sequence[Store]) -> Path | Non
     return trim.for_training(directory, lines, recipe.vocabulary, run / "base")
 
 
+def padded(base: Path | None) -> bool:
+    """Whether a base knows windows of 30 s alone, as stock Whisper does, by its hvisk.json or its lack of one."""
+    about = base / "hvisk.json" if base else None
+    return about is not None and not (about.exists() and files.read_json(about).get("own_length"))
+
+
 def describe(recipe: Recipe, stores: Sequence[Store], streams: Sequence[Stream], model: Whisper) -> dict[str, Any]:
     """What goes into hvisk.json beside the weights.
 
     base_corpora: what the base had learnt from; its licences hold for what is made of it too. licence: what all that
-    together lets the model be called.
+    together lets the model be called. styles: those that were taught, with the prompts that ask for them.
     """
     own: list[dict[str, Any]] = [
         {k: s.manifest[k] for k in ("name", "licence", "clips", "seconds", "speakers", "fingerprint")} for s in stores
@@ -95,14 +112,45 @@ def describe(recipe: Recipe, stores: Sequence[Store], streams: Sequence[Stream],
         "corpora": own,
         # A resumed model says that it has learnt from the run's own corpora already.
         "base_corpora": [corpus for corpus in model.corpora if corpus.get("fingerprint") not in fingerprints],
+        **({"styles": PROMPTS} if recipe.plain_share else {}),
         **({"trimmed_from": model.trimmed_from} if model.trimmed_from else {}),
     }
     return about | {"licence": dataclasses.asdict(licences.flow_down(licences.learnt_from(about)))}
 
 
-def publish(best: Path, model: Path) -> None:
-    """Copy the best checkpoint, without the training state, to its final place."""
+def told(recipe: Recipe, best: Path, ending: Ending, corpora: Sequence[Watched]) -> dict[str, Any]:
+    """What a run's ending.json says: what came out, whether it was published, and what was heard before and after.
+
+    risen: by how many points the WER of a corpus rose, and at_most, at 95 %; None for the validation clips.
+    """
+    run, step = Path(recipe.out), int(best.name)
+    return {
+        "step": step,
+        "share": ending.share,
+        "forgetting_margin": recipe.forgetting_margin,
+        "published": ending.holds,
+        "corpora": [
+            {
+                "name": watched.name,
+                "path": watched.store.path.as_posix(),
+                "before": watch.path(run, 0, watched).relative_to(run).as_posix(),
+                "after": watch.path(run, step, watched, ending.share).relative_to(run).as_posix(),
+                "risen": rise.points if rise else None,
+                "at_most": rise.at_most if rise else None,
+            }
+            for watched in corpora
+            if (rise := ending.risen.get(watched.name)) or not watched.name
+        ],
+    }
+
+
+def publish(best: Path, model: Path, ending: Ending, about: dict[str, Any]) -> None:
+    """Put what a run ends with into its place: the best checkpoint without the training state, or its blend with the base."""
     with files.atomic_directory(model) as temporary:
+        if ending.model and ending.score:
+            told = {"step": int(best.name), "share": ending.share, "validation": ending.score.to_dict()}
+            whisper.save(ending.model, temporary, {**about, **told})
+            return
         for file in best.iterdir():
             if file.name != "state.pt":
                 shutil.copyfile(file, temporary / file.name)

@@ -57,6 +57,7 @@ class Chunk:
     languages: list[str]
     samples: list[NDArray[np.int16]]
     left_out: dict[str, list[str]]
+    text_style: str = ""  # of several corpora: each text tells by itself
 
     @property
     def seconds(self) -> NDArray[np.float64]:

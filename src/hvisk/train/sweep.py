@@ -89,6 +89,8 @@ def sweep(
         row: dict[str, Any] = {"name": run.name, "values": run.values, "out": run.recipe.out, "error": None}
         try:
             outcome = train(run.recipe)
+            if outcome.refused:  # it has forgotten what is watched, and may not win
+                raise HviskError(outcome.refused)
             row |= {"finished": outcome.finished, "step": outcome.state.step, "minutes": outcome.state.seconds / 60}
             row |= {"before": outcome.before.to_dict(), "after": outcome.after.to_dict()}
         except HviskError as error:

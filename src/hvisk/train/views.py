@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from hvisk.audio import SAMPLE_RATE
 from hvisk.degrade import noise
+from hvisk.restore.words import bare
+from hvisk.style import PROMPTS, Style, ask
 from hvisk.tokens import MAX_TICK, TICKS_PER_SECOND, Tokens
 from hvisk.train.plan import View, Window
 
@@ -36,6 +38,8 @@ class Clips(Protocol):
     @property
     def languages(self) -> list[str]: ...
     @property
+    def text_style(self) -> str: ...
+    @property
     def seconds(self) -> NDArray[np.float64]: ...
     def audio(self, index: int) -> Audio: ...
 
@@ -52,13 +56,14 @@ class Piece:
 
 @dataclass(frozen=True)
 class Voice:
-    """The sound of a window, float32 mono 16 kHz, and what is said in it, in order."""
+    """The sound of a window, float32 mono 16 kHz, and what is said in it, in order, in its style."""
 
     wave: Audio
     pieces: tuple[Piece, ...]
     view: View
     previous: str
     timed: bool
+    style: Style = "written"
 
 
 @dataclass(frozen=True)
@@ -86,7 +91,11 @@ def voice(
     indices: of each store, where in it the clips lie that the plan counts. language: of clips that do not say their own.
     """
     if not window.clips:
-        return Voice(_nobody(round(window.seconds * SAMPLE_RATE), rng), (), window.view, "", window.timed)
+        return Voice(_nobody(round(window.seconds * SAMPLE_RATE), rng), (), window.view, "", window.timed, window.style)
+
+    def text(store: Clips, index: int) -> str:
+        return bare(store.texts[index]) if window.style == "plain" else store.texts[index]
+
     pieces: list[Piece] = []
     waves: list[Audio] = []
     for (s, i), start in zip(window.clips, window.starts, strict=True):
@@ -94,7 +103,7 @@ def voice(
         first = round(start * SAMPLE_RATE)
         waves.append(store.audio(index))
         spoken = store.languages[index] or language
-        pieces.append(Piece(store.texts[index], spoken, first, first + len(waves[-1])))
+        pieces.append(Piece(text(store, index), spoken, first, first + len(waves[-1])))
     wave = waves[0]
     if len(waves) > 1:
         wave = np.zeros(pieces[-1].end, dtype=np.float32)
@@ -103,8 +112,8 @@ def voice(
     previous = ""
     if window.previous:
         s, i = window.previous
-        previous = stores[s].texts[int(indices[s][i])]
-    return Voice(wave, tuple(pieces), window.view, previous, window.timed)
+        previous = text(stores[s], int(indices[s][i]))
+    return Voice(wave, tuple(pieces), window.view, previous, window.timed, window.style)
 
 
 def example(
@@ -122,6 +131,7 @@ def example(
     (Provilkov et al. 2020, arXiv 1910.13267). The prompt's language is the first clip's, or `language` where nobody speaks.
     """
     spoken = said.pieces[0].language if said.pieces else language
+    asked = ask(tokens, PROMPTS[said.style])
     prompt = tokens.prompt(spoken, timestamps=said.timed)
     body: list[int] = []
     begin = tokens.timestamp_begin
@@ -133,12 +143,16 @@ def example(
             start = min(start, MAX_TICK - 1)
             ids = [begin + start, *ids, begin + max(end, start + 1)]
         body += ids
-    if len(prompt) + len(body) > MAX_LABELS and (said.timed or dropout):  # a long text: as it fits, and it does then
+    if len(asked) + len(prompt) + len(body) > MAX_LABELS and (said.timed or dropout):
+        # A long text: as it fits, and it does then.
         return example(replace(said, timed=False), lead, tokens, language, 0.0, rng, speed)
     text = " ".join(piece.text for piece in said.pieces)
-    room = MAX_LABELS + 1 - len(prompt) - len(body) - 1
-    before = tokens.encode(said.previous)[-max(0, min(MAX_PREVIOUS, room - 1)) :] if said.previous and room > 1 else []
-    prompt = [tokens.start_of_previous, *before, *prompt] if before else prompt
+    if said.previous:
+        opening = asked or [tokens.start_of_previous]
+        room = max(0, min(1 + MAX_PREVIOUS, MAX_LABELS - len(prompt) - len(body)) - len(opening))
+        before = tokens.encode(said.previous, inside=bool(asked))[-room:] if room else []
+        asked = [*opening, *before] if before else asked
+    prompt = [*asked, *prompt]
     return Example([*prompt, *body, tokens.eot], len(prompt), text, said.view)
 
 

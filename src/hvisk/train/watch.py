@@ -6,7 +6,7 @@ better at what it is taught gets worse at other speech, which narrow corpora do 
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from rich.console import Console
 from hvisk import files, intervals, metrics
 from hvisk.corpora.store import Store
 from hvisk.errors import RecipeError
+from hvisk.style import Style
 from hvisk.terminal import percent
 from hvisk.train import batches
 from hvisk.train import model as whisper
@@ -32,13 +33,14 @@ FEWEST = 8  # clips that are decoded however long it takes
 class Watched:
     """A corpus under watch: the clips of it that are measured, in an order of which every beginning is well mixed.
 
-    name: "" for the validation corpus. languages: of each clip of the corpus.
+    name: "" for the validation corpus. languages, styles: of each clip of the corpus.
     """
 
     name: str
     store: Store
     clips: list[int]
     languages: list[str]
+    styles: list[Style]
 
 
 @dataclass(frozen=True)
@@ -69,9 +71,7 @@ def stratified(store: Store, count: int) -> list[int]:
 
 def open_watched(recipe: Recipe, stores: Sequence[Store], validation: Store) -> list[Watched]:
     """Return the validation corpus and those of `watch`; RecipeError where one of these is trained on too."""
-    found = [
-        Watched("", validation, stratified(validation, recipe.validation_clips), batches.languages(validation, recipe))
-    ]
+    found = [_watched("", validation, recipe)]
     for path in recipe.watch:
         store = Store.open(Path(path))
         known = set(store.ids)
@@ -83,14 +83,24 @@ def open_watched(recipe: Recipe, stores: Sequence[Store], validation: Store) -> 
                     f"first: {min(shared)}). Watch another split, or speech of another kind."
                 )
         name = "-".join(Path(path).parts[-2:]).strip("-./\\") or store.path.resolve().name
-        found.append(Watched(name, store, stratified(store, recipe.validation_clips), batches.languages(store, recipe)))
+        found.append(_watched(name, store, recipe))
     return found
 
 
-def decode(model: Whisper, watched: Watched, crew: Crew = ALONE, seconds: float = 0.0) -> list[str]:
-    """Return what the model hears in the clips, each in its language; with `seconds`, of as many as fit into that time.
+def _watched(name: str, store: Store, recipe: Recipe) -> Watched:
+    # In the style of the references: speech whose texts are plain is learnt in that style alone, and judged by it.
+    styles: list[Style] = ["written"] * len(store)
+    if recipe.plain_share:
+        styles = ["written" if written else "plain" for written in batches.written(store)]
+    chosen = stratified(store, recipe.validation_clips)
+    return Watched(name, store, chosen, batches.languages(store, recipe), styles)
 
-    Of several processes each decodes its share, and all return everything.
+
+def decode(model: Whisper, watched: Watched, crew: Crew = ALONE, seconds: float = 0.0, margin: int = 0) -> list[str]:
+    """Return what the model hears in the clips, each in its language and style.
+
+    With `seconds`, of as many as fit into that time. margin: frames of silence behind each. Of several processes each
+    decodes its share, and all return everything.
     """
     texts: list[str] = []
     began, size = time.perf_counter(), FEWEST * crew.size if seconds else len(watched.clips)
@@ -98,7 +108,11 @@ def decode(model: Whisper, watched: Watched, crew: Crew = ALONE, seconds: float 
         part = watched.clips[len(texts) : len(texts) + size]
         mine = part[crew.rank :: crew.size]
         found = whisper.transcribe(
-            model, [watched.store.audio(i) for i in mine], language=[watched.languages[i] for i in mine]
+            model,
+            [watched.store.audio(i) for i in mine],
+            language=[watched.languages[i] for i in mine],
+            style=[watched.styles[i] for i in mine],
+            margin=margin,
         )
         texts += crew.gather([model.tokens.decode(ids) for ids in found])
         elapsed = crew.total((time.perf_counter() - began) * crew.leads)[0]  # by one clock, so that all stop together
@@ -106,9 +120,11 @@ def decode(model: Whisper, watched: Watched, crew: Crew = ALONE, seconds: float 
     return texts
 
 
-def measure(model: Whisper, watched: Watched, crew: Crew = ALONE, seconds: float = 0.0) -> tuple[Watched, list[Heard]]:
+def measure(
+    model: Whisper, watched: Watched, crew: Crew = ALONE, seconds: float = 0.0, margin: int = 0
+) -> tuple[Watched, list[Heard]]:
     """Decode as `decode` does; return the corpus with the clips that were done, and what was heard in each."""
-    texts = decode(model, watched, crew, seconds)
+    texts = decode(model, watched, crew, seconds, margin)
     clips = watched.clips[: len(texts)]
     store = watched.store
     heard = [Heard(store.ids[i], store.speakers[i], store.texts[i], text) for i, text in zip(clips, texts, strict=True)]
@@ -121,9 +137,10 @@ def score(heard: Sequence[Heard]) -> metrics.Score:
     return metrics.score(counts, [clip.speaker for clip in heard])
 
 
-def path(run: Path, step: int, watched: Watched) -> Path:
-    """Return where a run keeps what was heard at a step."""
-    return run / "predictions" / f"{step:06d}{watched.name and '.'}{watched.name}.jsonl"
+def path(run: Path, step: int, watched: Watched, share: float = 1.0) -> Path:
+    """Return where a run keeps what was heard at a step; share: by a model between the base and the trained one."""
+    between = "" if share == 1 else f"-{share:g}"
+    return run / "predictions" / f"{step:06d}{between}{watched.name and '.'}{watched.name}.jsonl"
 
 
 def keep(path: Path, heard: Sequence[Heard]) -> None:
@@ -137,18 +154,46 @@ def kept(path: Path) -> list[Heard]:
 
 
 def worse(now: Sequence[Heard], before: Sequence[Heard]) -> tuple[float, tuple[float, float]] | None:
-    """Return by how much CER has risen on the same clips, and the interval, where that lies above zero as a whole.
-
-    The interval is the paired one at 95 %, over speakers; over clips where there is one speaker only.
-    """
-    counts = [[metrics.count(clip.reference, clip.hypothesis) for clip in heard] for heard in (now, before)]
-    errors = [[c.character_errors for c in side] for side in counts]
-    speakers = [clip.speaker for clip in now]
-    blocks = speakers if len(set(speakers)) > 1 else [clip.id for clip in now]
-    found = intervals.paired(errors[0], errors[1], [c.characters for c in counts[0]], blocks)
+    """Return by how much CER has risen on the same clips, and the interval, where that lies above zero as a whole."""
+    found = _paired(now, before, lambda c: c.character_errors, lambda c: c.characters)
     if found.difference is None or found.interval is None or found.interval[0] <= 0:
         return None
     return found.difference, found.interval
+
+
+@dataclass(frozen=True)
+class Rise:
+    """By how many points a corpus's WER is above what it was at step 0, on the same clips, and the interval's upper end."""
+
+    points: float
+    at_most: float
+
+
+def risen(run: Path, corpora: Sequence[Watched], step: int, share: float = 1.0) -> dict[str, Rise]:
+    """Return the rise of each further corpus. One that came under watch after training began is left out."""
+    found = {}
+    for watched in corpora:
+        sides = path(run, step, watched, share), path(run, 0, watched)
+        if watched.name and all(side.exists() for side in sides):
+            told = _paired(kept(sides[0]), kept(sides[1]), lambda c: c.errors, lambda c: c.words)
+            points = 100 * (told.difference or 0.0)
+            found[watched.name] = Rise(points, 100 * told.interval[1] if told.interval else points)
+    return found
+
+
+def _paired(
+    now: Sequence[Heard],
+    before: Sequence[Heard],
+    errors: Callable[[metrics.Counts], int],
+    total: Callable[[metrics.Counts], int],
+) -> intervals.Paired:
+    """Compare at 95 % over speakers; over clips where there is one speaker only."""
+    counts = [[metrics.count(clip.reference, clip.hypothesis) for clip in heard] for heard in (now, before)]
+    speakers = [clip.speaker for clip in now]
+    blocks = speakers if len(set(speakers)) > 1 else [clip.id for clip in now]
+    return intervals.paired(
+        [errors(c) for c in counts[0]], [errors(c) for c in counts[1]], [total(c) for c in counts[0]], blocks
+    )
 
 
 @dataclass(frozen=True)
@@ -169,25 +214,28 @@ def look(
     console: Console,
     crew: Crew = ALONE,
     seconds: float = 0.0,
+    share: float = 1.0,
+    margin: int = 0,
 ) -> Look:
     """Measure the validation corpus, which comes first, and the further ones; keep what was heard, and tell it.
 
-    seconds: for each, decode only as many clips as fit into this time. A further corpus that has got worse than it was at
-    step 0 is warned of.
+    seconds: for each, decode only as many clips as fit into this time. share, margin: as `path` and `decode` have them. A
+    further corpus that has got worse than it was at step 0 is warned of.
     """
     began = time.perf_counter()
     done: list[Watched] = []
     scores: list[metrics.Score] = []
     for planned in corpora:
-        watched, heard = measure(model, planned, crew, seconds)
+        # Before the first step nothing is asked for: a base need not know the request.
+        asked = planned if state.step else replace(planned, styles=["written"] * len(planned.styles))
+        watched, heard = measure(model, asked, crew, seconds, margin)
         rates = score(heard)
-        done.append(watched)
+        done.append(replace(watched, styles=planned.styles))
         scores.append(rates)
         if crew.leads:
-            keep(path(run, state.step, watched), heard)
-        told = (
-            f"step {state.step:>6}  {watched.name or 'validation'} WER {percent(rates.wer)}  CER {percent(rates.cer)}"
-        )
+            keep(path(run, state.step, watched, share), heard)
+        at = f"step {state.step:>6}" if share == 1 else f"{100 * share:g} % of it"
+        told = f"{at}  {watched.name or 'validation'} WER {percent(rates.wer)}  CER {percent(rates.cer)}"
         if not watched.name:
             sample = heard[state.step % len(heard)]
             told += f"\n    said   {sample.reference}\n    heard  {sample.hypothesis or '(nothing)'}"
