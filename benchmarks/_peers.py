@@ -4,6 +4,7 @@ All decode greedily, without timestamps and without a second try at a higher tem
 but for whisper.cpp's `audio_ctx`, which is given a clip's own length with as much air as ours has.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -109,7 +110,7 @@ def faster_whisper_batched(model: Path, threads: int) -> Recognise:
 
     def recognise(clips: Clips, per_second: int) -> list[str]:
         ends = np.cumsum([len(clip) for clip in clips]) / SAMPLE_RATE
-        spans = [{"start": end - len(c) / SAMPLE_RATE, "end": end} for c, end in zip(clips, ends, strict=True)]
+        spans = [{"start": start, "end": end} for start, end in itertools.pairwise([0.0, *ends])]
         mean = round(sum(map(len, clips)) / len(clips))  # one limit for all, so that none waits for the longest
         settings = _faster(_limit(mean, per_second)) | {"batch_size": BATCH, "clip_timestamps": spans}
         segments, _ = batched.transcribe(np.concatenate(clips), **settings)
