@@ -19,6 +19,7 @@ import contextlib
 import functools
 import io
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -29,6 +30,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before numpy; as `hvisk` has it, and for all that use numpy here
 
 import numpy as np
 import soundfile

@@ -4,6 +4,7 @@ Results go to stdout, talk to stderr. Exit codes: 0 done, 1 an error that a sent
 Imports are inside the commands, so that `hvisk --help` answers at once and recognising never loads torch.
 """
 
+import os
 import sys
 from typing import Annotated
 
@@ -71,6 +72,9 @@ app.command()(report.doctor)
 
 def main() -> None:
     """Entry point of `hvisk`."""
+    # numpy's products here are small: shared out to two threads, log-mel takes twice the processor time, which the recogniser
+    # lacks (a sixth of a short recording's time, LOG.md). Read when numpy is first imported; workers inherit it.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         app(prog_name="hvisk")
     except HviskError as error:
