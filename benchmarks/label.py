@@ -60,7 +60,7 @@ class Form:
     tested: int
 
 
-FULL = Form(hours=5, taught=8000, teacher=900, second=350, small=500, tested=300)
+FULL = Form(hours=5, taught=8000, teacher=700, second=300, small=400, tested=300)
 SMOKE = Form(hours=0.05, taught=300, teacher=4, second=3, small=3, tested=24)
 
 
