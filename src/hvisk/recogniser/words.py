@@ -21,12 +21,16 @@ from numpy.typing import NDArray
 
 from hvisk.audio import SAMPLE_RATE, seconds
 from hvisk.features import ENCODER_STRIDE, HOP, log_mel
-from hvisk.recogniser.engine import BATCH_SECONDS, DECODER_POSITIONS, Recogniser, Recognition
+from hvisk.recogniser.engine import DECODER_POSITIONS, Recogniser, Recognition
 from hvisk.tokens import TICKS_PER_SECOND, Tokens
 
 # Positions of 20 ms over which the attention is smoothed. OpenAI's 7 are 140 ms, as long as a short word. On eSpeak's
 # speech and the demo's model the median error is 13 ms with 3 and 24 with 7, and 95 % lie within 45 and 130.
 MEDIAN_WIDTH = 3
+
+# The aligner keeps logits over the whole vocabulary for all tokens of a batch. In batches of 60 s whisper-tiny's shape took
+# 550 MB at most, in these 460, in the same time: it decodes nothing, so that a clip by itself fills the processor.
+ALIGN_SECONDS = 8.0
 
 FRAME = HOP  # samples, 10 ms, for each measured loudness
 PAUSE_FRAMES = 12  # a shorter silence belongs to the word: the closure of a "p" is 100 ms
@@ -55,7 +59,7 @@ def align(
     found: Sequence[Recognition],
     *,
     language: str = "da",
-    batch_seconds: float = BATCH_SECONDS,
+    batch_seconds: float = ALIGN_SECONDS,
 ) -> list[tuple[Word, ...]]:
     """Return the words of each clip, given what `recogniser.recognise` found in it; times are the clip's own.
 
