@@ -16,16 +16,15 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.console import Console
 
-from _record import write
-from hvisk import files, intervals, metrics, models
+from _record import fewer, write
+from hvisk import files, metrics, models
 from hvisk.corpora import store, synthetic
 from hvisk.corpora.folder import HELD_OUT, Row, divide
 from hvisk.corpora.sentences import sentences as danish
@@ -146,21 +145,6 @@ def hear(model: Path, test: Store) -> list[metrics.Counts]:
     return [metrics.count(test.texts[i], text) for i, text in zip(places, texts, strict=True)]
 
 
-def compared(before: list[metrics.Counts], after: list[metrics.Counts], blocks: Sequence[str]) -> dict[str, Any]:
-    """One claim. blocks: whose clip each is."""
-    errors = [[c.errors for c in side] for side in (before, after)]
-    words = sum(c.words for c in before)
-    spread = intervals.interval(*errors, blocks)
-    return {
-        "ours": round(100 * sum(errors[1]) / words, 2),
-        "peer": round(100 * sum(errors[0]) / words, 2),
-        "peer_name": "the model before",
-        "unit": "WER, %: lower is better",
-        "ratio": round(sum(errors[0]) / sum(errors[1]), 2),
-        "spread": [round(end, 2) for end in spread] if spread else None,
-    }
-
-
 def main() -> None:
     smoke = "--smoke" in sys.argv
     form = SMOKE if smoke else FULL
@@ -182,11 +166,10 @@ def main() -> None:
         seconds = time.perf_counter() - began
         ending = files.read_json(folder / "run/ending.json")
         model, base = outcome.model, models.hugging_face(BASE)
+        speakers = [speaker for speaker in general.speakers if speaker != f"espeak-{VOICE}"]
         claims = {
-            "own": compared(hear(base, mine), hear(model, mine), mine.ids),
-            "general": compared(
-                hear(base, general), hear(model, general), [s for s in general.speakers if s != f"espeak-{VOICE}"]
-            ),
+            name: fewer(hear(model, test), hear(base, test), blocks, peer_name="the model before")
+            for name, test, blocks in (("own", mine, mine.ids), ("general", general, speakers))
         }
         claims["own"] |= {
             "settings": {

@@ -27,8 +27,8 @@ import torch
 from rich.console import Console
 from safetensors.numpy import load_file, save_file
 
-from _record import write
-from hvisk import files, intervals, metrics, models
+from _record import fewer, rate, write
+from hvisk import files, metrics, models
 from hvisk.audio import SAMPLE_RATE
 from hvisk.corpora import store, synthetic
 from hvisk.corpora.store import Store
@@ -104,7 +104,7 @@ def smaller(out: Path) -> Path:
 
 
 def train(out: Path, base: str, corpora: Sequence[Path], validation: Path, steps: int) -> Path:
-    """The demo's recipe for so many steps; of several corpora each as often as the other would be too much of the small."""
+    """The demo's recipe for so many steps; the smaller of several corpora is heard more often, but not as much as the other."""
     values = {
         "out": str(out),
         "base": base,
@@ -166,20 +166,6 @@ def corpora(out: Path, options: run.Options, *, filtered: bool) -> list[Path]:
     return [found.path for found in stores.values()]
 
 
-def compared(ours: list[metrics.Counts], peer: list[metrics.Counts], test: Store, name: str) -> dict[str, Any]:
-    errors = [[c.errors for c in side] for side in (peer, ours)]
-    words = sum(c.words for c in ours)
-    spread = intervals.interval(*errors, test.speakers)
-    return {
-        "ours": round(100 * sum(errors[1]) / words, 2),
-        "peer": round(100 * sum(errors[0]) / words, 2),
-        "peer_name": name,
-        "unit": "WER, %: lower is better",
-        "ratio": round(sum(errors[0]) / sum(errors[1]), 2),
-        "spread": [round(end, 2) for end in spread] if spread else None,
-    }
-
-
 def main() -> None:
     smoke = "--smoke" in sys.argv
     form = SMOKE if smoke else FULL
@@ -220,11 +206,13 @@ def main() -> None:
         }
         teachers = {name: hear(path, test) for name, path in (("teacher", teacher), ("second", second))}
         claims = {
-            "pseudo-labels": compared(heard["pseudo-labels"], heard["labels"], test, "ten minutes of labels alone"),
-            "filters": compared(heard["spoiled, filtered"], heard["spoiled, all"], test, "all labels"),
+            "pseudo-labels": fewer(
+                heard["pseudo-labels"], heard["labels"], test.speakers, peer_name="ten minutes of labels alone"
+            ),
+            "filters": fewer(heard["spoiled, filtered"], heard["spoiled, all"], test.speakers, peer_name="all labels"),
         }
         claims["pseudo-labels"] |= {
-            "teachers": {key: _rate(counts) for key, counts in teachers.items()},
+            "teachers": {key: rate(counts) for key, counts in teachers.items()},
             "heard": done.summary["heard"],
             "stages": done.summary["stages"],
             "rejected": done.summary["rejected"],
@@ -232,10 +220,6 @@ def main() -> None:
         }
         claims["filters"] |= {"spoiled": spoiled}
     write("label", "smoke" if smoke else "full", claims, ["torch", "transformers"])
-
-
-def _rate(counts: list[metrics.Counts]) -> float:
-    return round(100 * sum(c.errors for c in counts) / sum(c.words for c in counts), 2)
 
 
 if __name__ == "__main__":

@@ -21,8 +21,8 @@ import torch
 from rich.console import Console
 
 import _usual
-from _record import write
-from hvisk import intervals, metrics, models
+from _record import fewer, rate, write
+from hvisk import metrics, models
 from hvisk.corpora import store, synthetic
 from hvisk.corpora.store import Store
 from hvisk.export.ct2 import convert
@@ -116,24 +116,9 @@ def hear(model: Path, test: Store, scratch: Path) -> dict[str, Counts]:
     }
 
 
-def errors(counts: Counts) -> list[int]:
-    return [c.errors for c in counts]
-
-
-def rate(counts: Counts) -> float:
-    return round(100 * sum(errors(counts)) / sum(c.words for c in counts), 2)
-
-
 def compared(ours: Counts, theirs: dict[float, Counts], speakers: Sequence[str], runtime: str) -> dict[str, Any]:
     best = min(theirs, key=lambda learning_rate: rate(theirs[learning_rate]))
-    spread = intervals.interval(errors(theirs[best]), errors(ours), speakers)
-    return {
-        "ours": rate(ours),
-        "peer": rate(theirs[best]),
-        "peer_name": f"the usual recipe, learning rate {best}",
-        "unit": "WER, %: lower is better",
-        "ratio": round(sum(errors(theirs[best])) / sum(errors(ours)), 2),
-        "spread": [round(end, 2) for end in spread] if spread else None,
+    return fewer(ours, theirs[best], speakers, peer_name=f"the usual recipe, learning rate {best}") | {
         "runtime": RUNTIMES[runtime],
         "peer_by_learning_rate": {str(learning_rate): rate(counts) for learning_rate, counts in theirs.items()},
     }

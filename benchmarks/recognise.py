@@ -15,9 +15,7 @@ the letters fit ("windows of 30 s" is what it does by itself). Runtimes too slow
 seconds of audio a second.
 """
 
-import contextlib
 import functools
-import io
 import json
 import os
 import statistics
@@ -40,8 +38,8 @@ from numpy.typing import NDArray
 import _clips
 import _peers
 import _tiny
-from _record import RESULTS, claim, write
-from hvisk import audio, features, files, metrics
+from _record import asked, claim, keep
+from hvisk import audio, features, metrics
 from hvisk.corpora import synthetic
 from hvisk.corpora.store import Utterance
 from hvisk.recogniser import vad
@@ -440,13 +438,7 @@ def progress(line: str) -> None:
 
 
 def main() -> None:
-    mode = "smoke" if "--smoke" in sys.argv else "full"
-    named = [word for word in sys.argv[1:] if not word.startswith("-")]
-    if unknown := set(named) - set(CLAIMS):
-        raise SystemExit(f"There is no claim {', '.join(sorted(unknown))}. Accepted: {', '.join(CLAIMS)}.")
-    kept = RESULTS / "recognise.json"
-    # A claim that is measured again takes the place of the one before, whatever the others' form is.
-    found: dict[str, Any] = files.read_json(kept)["claims"] if named and kept.exists() else {}
+    mode, named, found = asked("recognise", CLAIMS)
     form = SMOKE if mode == "smoke" else FULL
     with tempfile.TemporaryDirectory() as folder:
         models = _peers.models(Path(folder))
@@ -454,21 +446,14 @@ def main() -> None:
         count = max(60, form.batch)
         spoken = [u for part in synthetic.plan("test", count, languages=_tiny.LANGUAGES) for u in synthetic.read(part)]
         ready = Ready(form, Path(folder), models, spoken)
-        for name in named or CLAIMS:
+        for name in named:
             found[name] = CLAIMS[name](ready) | {
                 "mode": mode,
                 "threads": THREADS,
                 "model": "_tiny.py: hvisk:demo-base in whisper-tiny's shape",
             }
-            with contextlib.redirect_stdout(io.StringIO()):
-                keep(found)
-    keep(found)
-
-
-def keep(found: dict[str, Any]) -> None:
-    """Write the record, which is a full one if all of its claims are."""
-    whole = all(one.get("mode") == "full" for one in found.values())
-    write("recognise", "full" if whole else "smoke", found, PACKAGES)
+            record = keep("recognise", found, PACKAGES)
+    print(json.dumps(record, ensure_ascii=False))
 
 
 if __name__ == "__main__":

@@ -12,8 +12,8 @@ cores.
 
 import asyncio
 import contextlib
-import io
 import itertools
+import json
 import os
 import random
 import signal
@@ -32,9 +32,9 @@ import httpx2
 import soundfile
 
 import _tiny
-from _record import RESULTS, claim, write
+from _record import asked, claim, keep
 from _servers import PATIENCE, Server, running
-from hvisk import audio, files
+from hvisk import audio
 from hvisk.corpora import synthetic
 from hvisk.export import ct2
 from recognise import Ready, less, progress, wer
@@ -372,13 +372,8 @@ CLAIMS: dict[str, Callable[[Ground], dict[str, Any]]] = {
 
 
 def main() -> None:
-    mode = "smoke" if "--smoke" in sys.argv else "full"
-    named = [word for word in sys.argv[1:] if not word.startswith("-")]
-    if unknown := set(named) - set(CLAIMS):
-        raise SystemExit(f"There is no claim {', '.join(sorted(unknown))}. Accepted: {', '.join(CLAIMS)}.")
-    kept = RESULTS / "serve_load.json"
-    found: dict[str, Any] = files.read_json(kept)["claims"] if named and kept.exists() else {}
-    if named and "kills" in named and not ({"throughput"} & {*named, *found}):
+    mode, named, found = asked("serve_load", CLAIMS)
+    if "kills" in named and "throughput" not in {*named, *found}:
         raise SystemExit("kills is kept with the claim throughput, which has no record yet: name both.")
     form = FULL if mode == "full" else SMOKE
     with tempfile.TemporaryDirectory() as name:
@@ -390,7 +385,7 @@ def main() -> None:
         recordings = Ready(form, folder, None, [u for part in plan for u in synthetic.read(part)])  # type: ignore[arg-type]
         clips = [Said(c.text, audio.seconds(c.audio), audio.encode(c.audio)) for c in recordings.clips(form.clips)]
         ground = Ground(form, folder, model, recordings, clips)
-        for name in named or CLAIMS:
+        for name in named:
             one = CLAIMS[name](ground)
             if name == "kills":
                 found["throughput"] |= {"kills": one}
@@ -400,15 +395,8 @@ def main() -> None:
                     "threads": THREADS,
                     "model": "_tiny.py: hvisk:demo-base in whisper-tiny's shape",
                 }
-            with contextlib.redirect_stdout(io.StringIO()):
-                keep(found)
-    keep(found)
-
-
-def keep(found: dict[str, Any]) -> None:
-    """Write the record, which is a full one if all of its claims are."""
-    whole = all(one["mode"] == "full" for one in found.values())
-    write("serve_load", "full" if whole else "smoke", found, PACKAGES)
+            record = keep("serve_load", found, PACKAGES)
+    print(json.dumps(record, ensure_ascii=False))
 
 
 if __name__ == "__main__":

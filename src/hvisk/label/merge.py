@@ -1,9 +1,9 @@
 """Labelled blocks -> corpora: one of each stage, and what was rejected, with its reason.
 
-    out/work/KEY.arrow    a block each, see `block`: kept, so that other limits or more audio ask no teacher again
-    out/clean, out/wide   corpora; a clip is in one of them, so that both together are all that was accepted
-    out/rejected.jsonl    the other clips: id, reason, what the teachers wrote
-    out/labels.json       counts, hours and limits
+    work             a block a file, see `block`: kept, so that other limits or more audio ask no teacher again
+    clean, wide      corpora; a clip is in one of them, so that both together are all that was accepted
+    rejected.jsonl   the other clips: id, reason, what the teachers wrote
+    labels.json      counts, hours and limits
 
 Blocks are taken in order, and nothing else decides what is written: the same blocks give the same bytes.
 """

@@ -96,13 +96,13 @@ def languages(store: Clips, recipe: Recipe) -> list[str]:
     return [language or recipe.language for language in store.languages]
 
 
-def written(store: Clips) -> list[bool]:
-    """Whether each text is cased and punctuated: as a whole sentence is.
+def written(store: Clips) -> Iterator[bool]:
+    """Tell of each text whether it is cased and punctuated, as a whole sentence is.
 
     Of a corpus that is said to be so, anything that has capitals or marks: it may hold parts of sentences.
     """
     believed = {"cased", "punctuated"} <= set(store.text_style.split(", "))
-    return [finished(text) or (believed and bare(text) != text) for text in store.texts]
+    return (finished(text) or (believed and bare(text) != text) for text in store.texts)
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,9 @@ def learnable(stores: Sequence[Clips], selection: Selection, recipe: Recipe) -> 
         names = [f"{spoken[i]} {name}" if (name := store.speakers[i]) != UNKNOWN_SPEAKER else f"#{i}" for i in clips]
         _, speakers = np.unique(names, return_inverse=True)
         sizes = np.array([len(store.texts[i].encode()) for i in clips], dtype=np.int64)
-        style = np.array(written(store))[clips] if recipe.plain_share else np.ones(len(clips), dtype=np.bool_)
+        style = (
+            np.fromiter(written(store), np.bool_)[clips] if recipe.plain_share else np.ones(len(clips), dtype=np.bool_)
+        )
         found.append(Learnable(store.seconds[clips], speakers.astype(np.int64), sizes, style))
     return found
 
