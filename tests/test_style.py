@@ -87,8 +87,9 @@ def test_a_text_is_written_as_its_corpus_says_or_as_a_whole_sentence_is(
     text: str, by_itself: bool, believed: bool
 ) -> None:
     for said in ("", "cased?, punctuated?, verbatim", "cased, not punctuated, verbatim", "not cased, not punctuated"):
-        assert batches.written(Corpus([text], said)) == [by_itself]  # type: ignore[arg-type]
-    assert batches.written(Corpus([text], "cased, punctuated, not verbatim")) == [believed]  # type: ignore[arg-type]
+        assert list(batches.written(Corpus([text], said))) == [by_itself]  # type: ignore[arg-type]
+    said_so = Corpus([text], "cased, punctuated, not verbatim")
+    assert list(batches.written(said_so)) == [believed]  # type: ignore[arg-type]
 
 
 def test_the_prompt_is_plain_itself_and_leaves_room_for_a_packed_window(tokens: Tokens) -> None:
