@@ -105,7 +105,7 @@ def test_fields_of_newer_models_are_taken_and_what_is_of_no_use_is_named(client:
         known_speaker_names=["Mette"],
         known_speaker_references=["data:audio/wav;base64," + "A" * 200_000],
     )
-    assert raw.headers["x-hvisk-ignored"] == "prompt, keywords, known_speaker_names, known_speaker_references"
+    assert raw.headers["x-hvisk-ignored"] == "known_speaker_names, known_speaker_references"
     result = raw.parse()
     assert result.languages[0].code == "da"
     assert result.logprobs
@@ -121,6 +121,8 @@ def test_what_cannot_be_had_is_refused_in_openais_form(client: openai.OpenAI, so
         made(file=("a.flac", sound), model="m", language="xx")
     with pytest.raises(openai.BadRequestError, match="no number from 0 to 1"):
         made(file=("a.flac", sound), model="m", temperature=3)
+    with pytest.raises(openai.BadRequestError, match=r"'\.\.\.' is no word to expect"):
+        made(file=("a.flac", sound), model="m", keywords=["brød", "..."])
     with pytest.raises(openai.BadRequestError, match="need response_format=verbose_json"):
         made(file=("a.flac", sound), model="m", timestamp_granularities=["word"])
     with pytest.raises(openai.BadRequestError, match=r"notes\.txt is not a sound file") as broken:

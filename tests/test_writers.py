@@ -164,7 +164,7 @@ def test_the_schema_describes_the_json_and_nothing_else() -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     judge = jsonschema.Draft202012Validator(SCHEMA)
     word = Word("Rødgrød", 0.5, 0.9, 0.97)
-    kept = (Segment(0.5, 3.0, "Rødgrød", -0.1, (word,)), Segment(3, 4, "ja ja ja", -1.2, (), 0.4, "loop"))
+    kept = (Segment(0.5, 3.0, "Rødgrød", -0.1, (word,)), Segment(3, 4, "ja ja ja", -1.2, (), 0.4, "loop", ("ja",)))
     left = (Segment(5, 6, "Tekster af Nikolaj", -0.1, doubt="credits"), Segment(6, 7, "Tak.", -2.0, doubt="no speech"))
     value = json.loads(to_json(Transcript(kept, "da", 8.0, left)))
     judge.validate(value)

@@ -15,8 +15,12 @@ Style = Literal["written", "plain"]
 PROMPTS: dict[Style, str] = {"written": "", "plain": "med små bogstaver uden tegn"}
 
 
+# Of what was said before, at most half of the decoder's positions, as in OpenAI's Whisper (whisper/decoding.py).
+PROMPT_TOKENS = 448 // 2 - 1
+
+
 def ask(tokens: Tokens, prompt: str) -> list[int]:
-    """Return the ids that ask for a style, which stand before those of `Tokens.prompt`; none for the prompt "".
+    """Return the ids of a text that stands before those of `Tokens.prompt`; none for "".
 
     They are those that stock runtimes make of an `initial_prompt`: with a blank in front, whatever the vocabulary.
     """

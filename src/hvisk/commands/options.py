@@ -21,6 +21,16 @@ Style = Annotated[
     Literal["written", "plain"] | None,
     typer.Option(help="Cased and punctuated or plain text, by default as it likes."),
 ]
+Hotwords = Annotated[
+    str,
+    typer.Option(
+        metavar="WORDS",
+        help="Words that the recording may hold, as they are to be written: with commas, or a file with one a line.",
+    ),
+]
+Prompt = Annotated[
+    str, typer.Option(metavar="TEXT", help="What was said before, for models that learnt with such texts.")
+]
 Threads = Annotated[int, typer.Option(min=0, help="Cores to use; 0 is all.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe; repeatable.")
@@ -61,6 +71,26 @@ Trained = Annotated[
         "model of hvisk's still finds its own.",
     ),
 ]
+
+
+def expected(given: str) -> list[str]:
+    """Return the words of --hotwords: a file's, where it names one. Raises HviskError where it seems to, and there is none."""
+    from hvisk.errors import HviskError
+    from hvisk.recogniser.expected import separated
+
+    path = Path(given).expanduser()
+    try:
+        if given and path.is_file():
+            return separated(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise HviskError(
+            f"{given} cannot be read as UTF-8 text: {error}. Give a text file with one word a line."
+        ) from error
+    if path.suffix == ".txt":
+        raise HviskError(
+            f"{given} does not exist. Give words with commas between them, or a text file with one a line."
+        )
+    return separated(given)
 
 
 def print_json(value: Any) -> None:

@@ -101,12 +101,12 @@ def train(
 
 
 def _named(start: str, corpus: Path | None, general: list[Path]) -> list[str]:
-    """What --from, --corpus and --general change in a recipe."""
+    """What --from, --corpus and --general change in a recipe; --set goes over it."""
 
     def text(path: Path) -> str:
         return json.dumps(path.as_posix(), ensure_ascii=False)  # as TOML writes it too
 
-    changes = [f"base={json.dumps(start, ensure_ascii=False)}"] if start else []
+    changes = [f"base={json.dumps(start, ensure_ascii=False)}", *_styles(start)] if start else []
     if corpus:
         mixed = [corpus / "train", *(folder / "train" for folder in general if (folder / "train").is_dir())]
         changes += [f"train=[{', '.join(map(text, mixed))}]", f"validation={text(corpus / 'validation')}"]
@@ -115,6 +115,15 @@ def _named(start: str, corpus: Path | None, general: list[Path]) -> list[str]:
     if general:
         changes.append(f"watch=[{', '.join(text(folder / 'validation') for folder in general)}]")
     return changes
+
+
+def _styles(start: str) -> list[str]:
+    """What lets a model that writes two styles keep both: shares as hvisk's own recipes have them."""
+    from hvisk import files, models
+
+    about = models.hugging_face(start) / "hvisk.json"
+    styles = files.read_json(about).get("styles") if about.exists() else None
+    return ["plain_share=0.2", "previous_share=0.2"] if styles else []
 
 
 def sweep(

@@ -6,7 +6,20 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from hvisk.commands.options import Beam, Gpus, Json, Language, Processes, Ray, Style, Threads, fail
+from hvisk.commands.options import (
+    Beam,
+    Gpus,
+    Hotwords,
+    Json,
+    Language,
+    Processes,
+    Prompt,
+    Ray,
+    Style,
+    Threads,
+    expected,
+    fail,
+)
 from hvisk.recogniser import defaults
 
 if TYPE_CHECKING:
@@ -35,6 +48,8 @@ def transcribe(
     beam_size: Beam = defaults.BEAM_SIZE,
     language: Language = defaults.LANGUAGE,
     style: Style = None,
+    hotwords: Hotwords = "",
+    prompt: Prompt = "",
     vad: Annotated[
         bool, typer.Option("--vad/--no-vad", help="Leave out what is not speech, or recognise every second.")
     ] = defaults.VAD,
@@ -93,24 +108,26 @@ def transcribe(
         overwrite=overwrite,
         as_json=as_json,
     )
+    load = functools.partial(_load, style=style, hotwords=expected(hotwords), prompt=prompt)
     directory = models.recognisable(model)
     if ray:
         if out is None:
             raise typer.BadParameter("what is shared out comes in no order that could be printed: add --out DIR")
         name = model if model and not Path(model).expanduser().exists() else str(directory.absolute())
         broken = archive.transcribe(
-            recordings, functools.partial(_load, name, threads or 1, style), options, out, talk(), address=ray,
+            recordings, functools.partial(load, name, threads or 1), options, out, talk(), address=ray,
             processes=processes, cores=threads or 1, gpus=gpus,
         )  # fmt: skip
     else:
-        broken = batch.transcribe(recordings, _load(str(directory), threads, style), options, out, talk())
+        broken = batch.transcribe(recordings, load(str(directory), threads), options, out, talk())
     if broken:
         fail(f"{len(broken)} of {len(recordings)} files could not be transcribed: {', '.join(map(str, broken))}.")
 
 
-def _load(model: str, threads: int, style: "Style") -> "Recogniser":
+def _load(model: str, threads: int, *, style: "Style", hotwords: list[str], prompt: str) -> "Recogniser":
     """Load a model by its name, in a process that works for others too."""
     from hvisk import models
     from hvisk.recogniser.engine import Recogniser
 
-    return Recogniser.load(models.recognisable(model), threads=threads).styled(style)
+    recogniser = Recogniser.load(models.recognisable(model), threads=threads)
+    return recogniser.styled(style).prompted(prompt).expecting(hotwords)

@@ -24,7 +24,8 @@ from hvisk.audio import SAMPLE_RATE, seconds
 from hvisk.errors import ModelError
 from hvisk.features import FRAMES_PER_SECOND, MAX_FRAMES, MAX_SECONDS, frames_for, log_mel
 from hvisk.files import read_json
-from hvisk.style import Style, ask
+from hvisk.recogniser.expected import listed
+from hvisk.style import PROMPT_TOKENS, Style, ask
 from hvisk.tokens import Tokens
 
 # A decoder that is lost repeats itself until its positions run out, some 440 tokens for half a second of sound. Danish
@@ -56,6 +57,7 @@ class Recognition:
 
     tokens: ids of the text alone. score: mean log-probability of those and the end, 0 is certain. seconds: the clip's.
     no_speech_probability: Whisper's own guess, 0 to 1; it means little for a model that was not trained to give it.
+    hotwords: those expected words that were put in the place of what looked like them.
     """
 
     text: str
@@ -63,13 +65,15 @@ class Recognition:
     score: float
     no_speech_probability: float
     seconds: float
+    hotwords: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
 class Recogniser:
     """A loaded model. `own_length`: trained for clips that are not padded to 30 s. `margin`: mel frames of silence that
     are appended to a clip at its own length. `about`: hvisk.json, empty for a model from elsewhere. `directory`: where it
-    was loaded from. `before`: the tokens that ask for a style, see `styled`.
+    was loaded from. `before`: the tokens of what stands before the text, see `styled` and `prompted`. `hotwords`: see
+    `expecting`; `recognise` does without them.
     """
 
     model: Any  # ctranslate2.models.Whisper
@@ -79,6 +83,7 @@ class Recogniser:
     about: dict[str, Any]
     directory: Path | None = None
     before: tuple[int, ...] = ()
+    hotwords: tuple[str, ...] = ()
 
     @classmethod
     def load(cls, directory: Path, *, threads: int = 0, compute_type: str = "default") -> Self:
@@ -132,6 +137,40 @@ class Recogniser:
                 f"{', '.join(taught) or 'no styles'}. Leave the style out, or train with --set plain_share=0.25."
             )
         return replace(self, before=tuple(ask(self.tokens, taught[style])))
+
+    @property
+    def takes_prompts(self) -> bool:
+        """Whether it has learnt what a text before the clip's own means: hvisk's models have where the recipe says so."""
+        recipe: dict[str, Any] | None = self.about.get("recipe")
+        return recipe is None or recipe.get("previous_share", 0) > 0
+
+    def prompted(self, text: str) -> Self:
+        """Return the same model, told before each clip what was said before it, or how such texts are written.
+
+        Of a long text the end is kept, as OpenAI's Whisper does. ModelError for a model that never learnt with such texts:
+        it would go on with them instead of listening.
+        """
+        if not text.strip():
+            return self
+        if not self.takes_prompts:
+            raise ModelError(
+                f"{self.directory or 'The model'} was trained without texts before its clips (previous_share 0), and a "
+                "prompt would mislead it. Name single words instead, which any model can be told: --hotwords 'WORD, WORD'."
+            )
+        before = self.before or (self.tokens.start_of_previous,)  # what asks for a style goes first
+        ids = self.tokens.encode(text, inside=True)[-(PROMPT_TOKENS + 1 - len(before)) :]
+        return replace(self, before=(*before, *ids))
+
+    def expecting(self, words: Sequence[str]) -> Self:
+        """Return the same model with words that a recording may hold, spelled as they are to be written; see `hear`.
+
+        HviskError for what is no word, and for one that the vocabulary cannot spell.
+        """
+        found = listed(words)
+        for word in found:
+            if self.tokens.decode(self.tokens.encode(word)) != word:
+                raise ModelError(f"The model's vocabulary cannot spell '{word}'. Leave it out, or write it otherwise.")
+        return replace(self, hotwords=found)
 
     def prompt(self, language: str = "da", task: str = "transcribe", timestamps: bool = False) -> list[int]:
         """Return the decoder's first ids: those that ask for a style, and `Tokens.prompt`."""

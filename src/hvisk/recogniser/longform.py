@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from hvisk.audio import SAMPLE_RATE, seconds
 from hvisk.recogniser.engine import Progress, Recogniser
-from hvisk.recogniser.guards import LEFT_OUT, Doubt, Guarded, Guards, guard
+from hvisk.recogniser.guards import LEFT_OUT, Doubt, Guards
+from hvisk.recogniser.hear import hear
 from hvisk.recogniser.vad import CHAPTER_SECONDS, MAX_SECONDS, TARGET_SECONDS, THRESHOLD, Piece, chapters, pieces
-from hvisk.recogniser.words import Word, align
+from hvisk.recogniser.words import Word
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Segment:
 
     words: those of the text, where they were asked for; they rise, do not overlap, and lie within `start` and `end`.
     temperature: above 0, the likeliest text was faulty and this one was drawn; see `guards`. doubt: what is wrong with
-    the text all the same, or why it was left out; empty for nothing.
+    the text all the same, or why it was left out; empty for nothing. hotwords: expected words that were put in.
     """
 
     start: float
@@ -34,6 +35,7 @@ class Segment:
     words: tuple[Word, ...] = ()
     temperature: float = 0.0
     doubt: Doubt = ""
+    hotwords: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -126,10 +128,9 @@ def _recognise(
 ) -> list[Segment]:
     """Segments of the pieces that have a text, those to be left out too; times are `offset` samples later than cuts'."""
     clips = [audio[round(piece.start * SAMPLE_RATE) : round(piece.end * SAMPLE_RATE)] for piece in cuts]
-    heard = recogniser.recognise(clips, language=language, beam_size=beam_size, on_progress=on_progress)
-    kept = guard(recogniser, clips, heard, guards, language=language) if guards else list(map(Guarded, heard))
-    results = [item.result for item in kept]
-    timed = align(recogniser, clips, results, language=language) if words else [()] * len(clips)
+    heard = hear(
+        recogniser, clips, language=language, beam_size=beam_size, guards=guards, words=words, on_progress=on_progress
+    )
     return [
         Segment(
             _later(piece.start, offset),
@@ -139,8 +140,9 @@ def _recognise(
             _moved(within, piece, offset),
             item.temperature,
             item.doubt,
+            item.result.hotwords,
         )
-        for piece, item, within in zip(cuts, kept, timed, strict=True)
+        for piece, (item, within) in zip(cuts, heard, strict=True)
         if item.result.text
     ]
 

@@ -1,6 +1,6 @@
 """A loaded model and a recording -> a transcript: what `hvisk.load` returns, and what `hvisk transcribe` runs."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +30,8 @@ class Transcriber:
         *,
         language: str = defaults.LANGUAGE,
         style: Style | None = None,
+        hotwords: Sequence[str] = (),
+        prompt: str = "",
         beam_size: int = defaults.BEAM_SIZE,
         vad: bool = defaults.VAD,
         words: bool = False,
@@ -41,14 +43,18 @@ class Transcriber:
         """Transcribe a sound or video file, its bytes, or an array: 1-D float, mono at 16 kHz, full scale at 1.
 
         A file is read in blocks, so that its length costs no memory. language: Whisper's code. style: "written" or
-        "plain", of a model that was taught both. beam_size: 1 is greedy and fastest. vad: leave out what is not speech.
-        words: tell when each word is said; subtitles are timed by it. guards: what becomes of texts that no one can have
-        said; None keeps them all. channel: of a file, from 0, instead of the mean of all. name: stands for the source in
-        messages. on_progress is told the seconds that are done. Raises
+        "plain", of a model that was taught both. hotwords: words that the recording may hold, as they are to be
+        written. prompt: what was said before, for a model that learnt with such texts. beam_size: 1 is greedy and fastest.
+        vad: leave out what is not speech. words: tell when each word is said; subtitles are timed by it. guards: what
+        becomes of texts that no one can have said; None keeps them all. channel: of a file, from 0, instead of the mean of
+        all. name: stands for the source in messages. on_progress is told the seconds that are done. Raises
         AudioError for what holds no usable sound or is cut short, ModelError for a language or style that the model lacks.
         """
+        recogniser = self.recogniser.styled(style).prompted(prompt)
+        if hotwords:
+            recogniser = recogniser.expecting(hotwords)
         return longform.stream(
-            self.recogniser.styled(style),
+            recogniser,
             _blocks(source, channel, name),
             language=language,
             beam_size=beam_size,

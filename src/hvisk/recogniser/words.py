@@ -14,6 +14,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import ctranslate2
 import numpy as np
@@ -31,6 +32,8 @@ MEDIAN_WIDTH = 3
 # The aligner keeps logits over the whole vocabulary for all tokens of a batch. In batches of 60 s whisper-tiny's shape took
 # 550 MB at most, in these 460, in the same time: it decodes nothing, so that a clip by itself fills the processor.
 ALIGN_SECONDS = 8.0
+
+LEAST_PROBABILITY = 1e-10  # what a token that cannot be is given, in place of 0
 
 FRAME = HOP  # samples, 10 ms, for each measured loudness
 PAUSE_FRAMES = 12  # a shorter silence belongs to the word: the closure of a "p" is 100 ms
@@ -66,7 +69,45 @@ def align(
     In each clip they rise, do not overlap and lie inside it; their texts are those of the recognition, split at blanks.
     Raises ModelError for a language that the vocabulary lacks.
     """
-    spoken = [i for i, result in enumerate(found) if result.tokens]
+    results = aligned(
+        recogniser, clips, [result.tokens for result in found], language=language, median_width=MEDIAN_WIDTH,
+        batch_seconds=batch_seconds,
+    )  # fmt: skip
+    return [
+        _words(recogniser.tokens, said.tokens, result.alignments, result.text_token_probs, clip) if result else ()
+        for said, result, clip in zip(found, results, clips, strict=True)
+    ]
+
+
+def scores(
+    recogniser: Recogniser,
+    clips: Sequence[NDArray[np.float32]],
+    texts: Sequence[Sequence[int]],
+    *,
+    language: str = "da",
+) -> list[float]:
+    """Return the log-probability of a text's tokens in each clip; that of the end, which follows them, is left out."""
+    return [
+        sum(math.log(max(p, LEAST_PROBABILITY)) for p in result.text_token_probs) if result else 0.0
+        for result in aligned(recogniser, clips, texts, language=language)
+    ]
+
+
+def aligned(
+    recogniser: Recogniser,
+    clips: Sequence[NDArray[np.float32]],
+    texts: Sequence[Sequence[int]],
+    *,
+    language: str = "da",
+    median_width: int = 1,
+    batch_seconds: float = ALIGN_SECONDS,
+) -> list[Any | None]:
+    """Return CTranslate2's alignment of each clip with a text's tokens: `alignments`, `text_token_probs`.
+
+    None for an empty text. A text that leaves the decoder no room for its end loses its last tokens. median_width:
+    positions of 20 ms over which the attention is smoothed. Raises ModelError for a language that the vocabulary lacks.
+    """
+    spoken = [i for i, ids in enumerate(texts) if ids]
     batches = [
         [spoken[i] for i in members]
         for members, _, _ in recogniser.batches([len(clips[i]) for i in spoken], batch_seconds)
@@ -75,27 +116,23 @@ def align(
     # One row a token, and one for the end; a text that fills the decoder to its last position leaves none for that.
     room = DECODER_POSITIONS - len(start) - 2
 
-    def run(batch: list[int]) -> list[tuple[Word, ...]]:
+    def run(batch: list[int]) -> Any:
         frames = recogniser.frames(len(clips[batch[0]]))
         mel = np.stack([log_mel(clips[i], recogniser.model.n_mels, frames) for i in batch])
-        results = recogniser.model.align(
+        return recogniser.model.align(
             ctranslate2.StorageView.from_array(mel),
             start,
-            [list(found[i].tokens[:room]) for i in batch],
+            [list(texts[i][:room]) for i in batch],
             [max(ENCODER_STRIDE, min(frames, len(clips[i]) // HOP)) for i in batch],
-            median_filter_width=MEDIAN_WIDTH,
+            median_filter_width=median_width,
         )
-        return [
-            _words(recogniser.tokens, found[i].tokens, result.alignments, result.text_token_probs, clips[i])
-            for i, result in zip(batch, results, strict=True)
-        ]
 
-    words: list[tuple[Word, ...]] = [()] * len(clips)
+    results: list[Any | None] = [None] * len(clips)
     with ThreadPoolExecutor(recogniser.model.num_workers) as pool:  # align() waits, and gives the interpreter free
-        for batch, results in zip(batches, pool.map(run, batches), strict=True):
-            for i, result in zip(batch, results, strict=True):
-                words[i] = result
-    return words
+        for batch, found in zip(batches, pool.map(run, batches), strict=True):
+            for i, result in zip(batch, found, strict=True):
+                results[i] = result
+    return results
 
 
 def spans(tokens: Tokens, ids: Sequence[int]) -> Iterator[tuple[str, int, int, int]]:
@@ -134,7 +171,7 @@ def _words(
         times.append(at)
     times[-1] = times[-1] if len(ids) in reached else length
     quiet = _quiet(clip)
-    logs = [math.log(max(p, 1e-10)) for p in probabilities]
+    logs = [math.log(max(p, LEAST_PROBABILITY)) for p in probabilities]
     words: list[Word] = []
     for text, first, letters_end, end in spans(tokens, ids):
         start, stop = _without_silence(times[first], times[letters_end], quiet)

@@ -13,7 +13,8 @@ words were timed has them too, `probability` from 0 to 1:
     "words": [{"start": 0.52, "end": 0.7, "text": "Rødgrød", "probability": 0.9731}]
 
 `temperature` stands beside a text that was drawn because the likeliest was faulty, `doubt` beside one that is faulty all
-the same ("loop", "compression", "rate"). left_out holds segments whose doubt is "no speech" or "credits". guards counts.
+the same ("loop", "compression", "rate"), `hotwords` beside one into which those expected words were put. left_out holds
+segments whose doubt is "no speech" or "credits". guards counts.
 """
 
 import json
@@ -126,6 +127,7 @@ def _segment(segment: Segment) -> dict[str, Any]:
         **({"words": [_word(word) for word in segment.words]} if segment.words else {}),
         **({"temperature": segment.temperature} if segment.temperature else {}),
         **({"doubt": segment.doubt} if segment.doubt else {}),
+        **({"hotwords": list(segment.hotwords)} if segment.hotwords else {}),
     }
 
 

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Body, Path, Query, Request
 from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
 
 from hvisk.errors import AudioError, MissingExtra
+from hvisk.recogniser.expected import separated
 from hvisk.serve import documents
 from hvisk.serve.events import BEAT, BEAT_SECONDS, LOOK_SECONDS, changed, sse
 from hvisk.serve.jobs import ENDED, Job, State
@@ -31,6 +32,8 @@ _FORM: dict[str, Any] = {
     "properties": {
         "files": {"type": "array", "minItems": 1, "items": {"type": "string", "format": "binary"}},
         "language": {"type": "string", "pattern": LANGUAGE},
+        "style": {"type": "string", "enum": ["", "written", "plain"]},
+        "keywords": {"type": "string", "description": "Words that the recordings may hold, with commas between them."},
     },
 }
 _correcting = asyncio.Lock()  # the corpus is one folder with one manifest
@@ -49,8 +52,14 @@ async def upload(request: Request, here: Here) -> JSONResponse:
             raise Problem(400, "The form has no file. Accepted are one or more in the field 'files'.", param="files")
         if empty := next((file for file in uploads if not file.size), None):
             raise Problem(400, f"{empty.name} is empty.", param="files", code="invalid_audio")
-        language = here.spoken([dict(form.fields).get("language", "")])
-        options = {"language": language, "beam_size": here.settings.beam_size, "words": True}
+        fields = dict(form.fields)
+        options = {
+            "language": here.spoken([fields.get("language", "")]),
+            "beam_size": here.settings.beam_size,
+            "words": True,
+            **here.written(fields.get("style", "")),
+            **here.expected(separated(fields.get("keywords", ""))),
+        }
         ids = await here.submit(form, uploads, "page", request.state.client, options)
     return JSONResponse({"jobs": await _all_shown(here, [await _job(here, job) for job in ids])}, 201)
 

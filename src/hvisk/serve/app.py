@@ -89,6 +89,7 @@ async def about(here: Here) -> JSONResponse:
                 "state": here.crew.state,
                 "directory": model.get("directory"),
                 "languages": model.get("languages", []),
+                "styles": model.get("styles", []),
             },
             "places": {
                 "data": str(settings.data.resolve()),

@@ -1,15 +1,15 @@
 """Several recordings at once, a chapter of each at a time -> segments, all their clips in one call of the recogniser.
 
-    Recording.chapter -> vad.pieces -> clips of all recordings -> recognise -> guard -> align -> a list for each
+    Recording.chapter -> vad.pieces -> clips of all recordings -> hear -> a list for each
 
 The recogniser is several times faster in batches of equal length, and short recordings alone would fill none. A long one
 goes on by chapters of two minutes, so that its length costs no memory and nobody waits for its end.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +19,10 @@ from hvisk.audio import SAMPLE_RATE
 from hvisk.behaviour import compression
 from hvisk.errors import AudioError
 from hvisk.recogniser.engine import Recogniser
-from hvisk.recogniser.guards import LEFT_OUT, Guarded, Guards, guard
+from hvisk.recogniser.guards import LEFT_OUT, Guarded, Guards
+from hvisk.recogniser.hear import hear
 from hvisk.recogniser.vad import MAX_SECONDS, TARGET_SECONDS, THRESHOLD, Piece, complete, pieces
-from hvisk.recogniser.words import align
+from hvisk.recogniser.words import Word
 
 CHAPTER_SECONDS = 120.0
 LEAST_BYTES = 30  # a second of sound, on average: digital silence takes 55 in FLAC, speech 80 in the thriftiest codec
@@ -32,13 +33,30 @@ LONG_SECONDS = 600.0  # from where that is asked for; a header weighs nothing th
 
 @dataclass(frozen=True)
 class Options:
-    """How a recording becomes text. threshold: of the voice activity, 0 takes every second. See `Recogniser.recognise`."""
+    """How a recording becomes text. threshold: of the voice activity, 0 takes every second.
+
+    style, prompt, keywords: "" and () ask for nothing; see `Recogniser.styled`, `prompted` and `expecting`.
+    """
 
     language: str = "da"
     beam_size: int = 5
     words: bool = True
     temperature: float = 0.0
     threshold: float = THRESHOLD
+    style: Literal["", "written", "plain"] = ""
+    prompt: str = ""
+    keywords: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, job: Mapping[str, Any]) -> Self:
+        """Read a job's options, as JSON has them."""
+        return cls(**{**job, "keywords": tuple(job.get("keywords", ()))})
+
+    def tuned(self, recogniser: Recogniser) -> Recogniser:
+        """Return the recogniser as this asks for it. Raises HviskError for what the model cannot do."""
+        recogniser.tokens.prompt(self.language)
+        prompt = self.prompt if recogniser.takes_prompts else ""
+        return recogniser.styled(self.style or None).prompted(prompt).expecting(self.keywords)
 
 
 @dataclass
@@ -112,7 +130,7 @@ class Recording:
             raise AudioError(f"{self.name} unfolds to far more sound than its size can hold, and is not accepted.")
 
 
-def hear(
+def turn(
     recogniser: Recogniser, recordings: Sequence[Recording], guards: Guards | None, most_seconds: float
 ) -> Iterator[tuple[Recording, list[dict[str, Any]] | AudioError]]:
     """Hear a chapter of each recording, as long as they come to no more than `most_seconds`; yield what each said.
@@ -139,46 +157,23 @@ def hear(
             for _, sound, cuts, _ in group
             for piece in cuts
         ]
-        heard = iter(_texts(recogniser, clips, options, guards))
-        for recording, _, cuts, before in group:
-            found = [_segment(next(heard), piece, before) for piece in cuts]
-            kept = [segment for segment in found if segment["text"]]
-            yield recording, kept
-
-
-def _texts(
-    recogniser: Recogniser, clips: Sequence[NDArray[np.float32]], options: Options, guards: Guards | None
-) -> list[tuple[Guarded, list[dict[str, Any]]]]:
-    language = options.language
-    results = recogniser.recognise(
-        clips, language=language, beam_size=options.beam_size, temperature=options.temperature
-    )
-    if guards and not options.temperature:
-        kept = guard(recogniser, clips, results, guards, language=language)
-    else:
-        kept = [Guarded(result, options.temperature) for result in results]
-    if not options.words:
-        return [(item, []) for item in kept]
-    timed = align(recogniser, clips, [item.result for item in kept], language=language)
-    return [
-        (
-            item,
-            [
-                {
-                    "start": w.start,
-                    "end": w.end,
-                    "text": w.text.translate(CONTROLS),
-                    "probability": round(w.probability, 4),
-                }
-                for w in words
-            ],
+        heard = iter(
+            hear(
+                options.tuned(recogniser),
+                clips,
+                language=options.language,
+                beam_size=options.beam_size,
+                temperature=options.temperature,
+                guards=guards,
+                words=options.words,
+            )
         )
-        for item, words in zip(kept, timed, strict=True)
-    ]
+        for recording, _, cuts, before in group:
+            found = [_segment(*next(heard), piece, before) for piece in cuts]
+            yield recording, [segment for segment in found if segment["text"]]
 
 
-def _segment(heard: tuple[Guarded, list[dict[str, Any]]], piece: Piece, before: float) -> dict[str, Any]:
-    item, words = heard
+def _segment(item: Guarded, words: Sequence[Word], piece: Piece, before: float) -> dict[str, Any]:
     start, end = before + piece.start, before + piece.end
 
     def moved(seconds: float) -> float:
@@ -195,5 +190,13 @@ def _segment(heard: tuple[Guarded, list[dict[str, Any]]], piece: Piece, before: 
         "no_speech": round(item.result.no_speech_probability, 4),
         "compression": round(compression(item.result.text), 3),
         "tokens": list(item.result.tokens),
-        "words": [word | {"start": moved(word["start"]), "end": moved(word["end"])} for word in words],
+        "words": [
+            {
+                "start": moved(word.start),
+                "end": moved(word.end),
+                "text": word.text.translate(CONTROLS),
+                "probability": round(word.probability, 4),
+            }
+            for word in words
+        ],
     }

@@ -3,7 +3,8 @@
 A request is a job like any other, for which the connection waits. A client that lost its patience and tries again (the
 official one does so twice, after ten minutes each) is given the job that it has already, not a second one.
 
-What this recogniser has no use for is accepted and named in the response's header `x-hvisk-ignored`: a prompt, keywords.
+What this recogniser has no use for is accepted and named in the response's header `x-hvisk-ignored`: known speakers, and a
+prompt where the model never learnt with one.
 """
 
 import asyncio
@@ -25,7 +26,7 @@ from hvisk.serve.uploads import received
 
 FORMATS = ("json", "text", "srt", "verbose_json", "vtt")
 ALIASES = ("whisper-1", "gpt-transcribe")  # what clients ask for that were made for OpenAI's own
-IGNORED = ("prompt", "keywords", "known_speaker_names", "known_speaker_references")
+IGNORED = ("known_speaker_names", "known_speaker_references")
 FRAMES_PER_SECOND = 100  # of which `seek` counts
 
 # The names that Whisper's verbose_json gives languages; a language that is not here goes by its code.
@@ -41,7 +42,7 @@ _FORM: dict[str, Any] = {
         "model": {"type": "string", "description": "Any name; one model is served."},
         "language": {"type": "string", "description": "ISO 639-1."},
         "languages[]": _STRINGS,
-        "keywords[]": _STRINGS,
+        "keywords[]": {**_STRINGS, "description": "Words that the recording may hold, as they are to be written."},
         "prompt": {"type": "string"},
         "response_format": {"type": "string", "enum": list(FORMATS), "default": "json"},
         "temperature": {"type": "number", "minimum": 0, "maximum": 1, "default": 0},
@@ -150,9 +151,13 @@ def parse(fields: Sequence[tuple[str, str]], here: Service) -> Wanted:
         "beam_size": here.settings.beam_size,
         "words": words,
         "temperature": _number(last("temperature", "0"), "temperature"),
+        **here.expected(all_of("keywords")),
         **_threshold(fields, last("chunking_strategy", "")),
     }
-    ignored = tuple(name for name in IGNORED if any(all_of(name)))
+    prompt, prompts = last("prompt", "").strip(), here.crew.model.get("prompts", True)
+    if prompt and prompts:
+        options["prompt"] = prompt
+    ignored = tuple(name for name in IGNORED if any(all_of(name))) + ("prompt",) * bool(prompt and not prompts)
     return Wanted(
         form,
         stream in ("true", "1"),

@@ -16,6 +16,7 @@ from starlette.requests import Request
 
 from hvisk import files
 from hvisk.errors import HviskError
+from hvisk.recogniser.expected import listed
 from hvisk.serve.crew import Crew
 from hvisk.serve.database import connect
 from hvisk.serve.events import Signals, changed
@@ -108,6 +109,23 @@ class Service:
                 400, f"The model knows {', '.join(known or ())}, not {', '.join(given[:9])}.", param="language"
             )
         return (possible or [self.settings.language])[0]
+
+    def expected(self, words: Sequence[str]) -> dict[str, list[str]]:
+        """Return the job's option that names words to expect, or none. Raises Problem for what is no word."""
+        try:
+            found = listed(words)
+        except HviskError as error:
+            raise Problem(400, str(error), param="keywords") from None
+        return {"keywords": list(found)} if found else {}
+
+    def written(self, style: str) -> dict[str, str]:
+        """Return the job's option that asks for a style, or none. Raises Problem for one that the model was not taught."""
+        taught: list[str] | None = self.crew.model.get("styles")
+        if style and taught is not None and style not in taught:
+            raise Problem(
+                400, f"The model was taught {', '.join(taught) or 'no styles'}, not '{style[:20]}'.", param="style"
+            )
+        return {"style": style} if style else {}
 
     async def change(self, done: Callable[[str], T], job: str) -> T:
         """Do something to a job, and tell those who watch it."""

@@ -23,7 +23,8 @@ from hvisk import models
 from hvisk.errors import AudioError, HviskError
 from hvisk.recogniser.engine import Recogniser
 from hvisk.recogniser.guards import Guards
-from hvisk.serve.chapters import Options, Recording, hear
+from hvisk.serve import chapters
+from hvisk.serve.chapters import Options, Recording
 from hvisk.serve.database import NO_DATABASE, connect
 from hvisk.serve.jobs import Job, Jobs, Report
 from hvisk.serve.observe import log
@@ -61,7 +62,13 @@ def main() -> None:
         jobs = Jobs(connect(settings.url), server)
     except HviskError:
         _without_database()
-    _say(ready=True, languages=recogniser.tokens.languages(), directory=str(recogniser.directory))
+    _say(
+        ready=True,
+        languages=recogniser.tokens.languages(),
+        styles=list(recogniser.about.get("styles", {})),
+        prompts=recogniser.takes_prompts,
+        directory=str(recogniser.directory),
+    )
     guards = Guards() if settings.guards else None
     taken: list[Taken] = []
     try:
@@ -99,7 +106,7 @@ def turn(
     # Those that nobody has heard of yet go first; of the others the one that has waited longest.
     taken.sort(key=lambda item: item.recording.begun)
     by_recording = {id(item.recording): item for item in taken}
-    for recording, found in hear(recogniser, [item.recording for item in taken], guards, TURN_SECONDS):
+    for recording, found in chapters.turn(recogniser, [item.recording for item in taken], guards, TURN_SECONDS):
         item = by_recording[id(recording)]
         job, claim = item.job["id"], item.job["claim"]
         taken.remove(item)
@@ -131,9 +138,9 @@ def turn(
 
 
 def opened(job: Job, recogniser: Recogniser, settings: Settings) -> Recording:
-    """Open the sound of a job. Raises AudioError for none, ModelError for a language that the model lacks."""
-    options = Options(**job["options"])
-    recogniser.tokens.prompt(options.language)
+    """Open the sound of a job. Raises AudioError for none, HviskError for what is asked of the model in vain."""
+    options = Options.of(job["options"])
+    options.tuned(recogniser)
     return Recording(Path(settings.audio) / job["id"], job["name"], options, settings.limits.audio_seconds)
 
 

@@ -17,14 +17,15 @@ from hvisk.audio import SAMPLE_RATE
 from hvisk.features import MAX_SECONDS
 from hvisk.recogniser import longform
 from hvisk.recogniser.engine import Recogniser
-from hvisk.recogniser.guards import ALL_GUARDS, LEFT_OUT, Guarded, Guards, guard
+from hvisk.recogniser.guards import ALL_GUARDS, LEFT_OUT, Guards
+from hvisk.recogniser.hear import hear
 from hvisk.style import Style
 from hvisk.systems.system import System, size, versions
 
 # What turns samples into text. A change in them makes another system of it, also between two versions of hvisk.
 _SOURCES = (
     *("features.py", "tokens.py", "style.py", "behaviour.py"),
-    *(f"recogniser/{name}.py" for name in ("engine", "longform", "vad", "guards", "credits")),
+    *(f"recogniser/{name}.py" for name in ("engine", "hear", "longform", "vad", "guards", "credits")),
 )
 
 
@@ -51,9 +52,8 @@ def open_directory(
     def recognise(clips: Sequence[NDArray[np.float32]]) -> list[str]:
         long = {i for i, clip in enumerate(clips) if len(clip) > MAX_SECONDS * SAMPLE_RATE}
         short = [clip for i, clip in enumerate(clips) if i not in long]
-        heard = recogniser.recognise(short, language=language, beam_size=beam_size)
-        kept = guard(recogniser, short, heard, guards, language=language) if guards else list(map(Guarded, heard))
-        texts = iter(["" if item.doubt in LEFT_OUT else item.result.text for item in kept])
+        heard = hear(recogniser, short, language=language, beam_size=beam_size, guards=guards)
+        texts = iter(["" if item.doubt in LEFT_OUT else item.result.text for item, _ in heard])
         return [whole(clip) if i in long else next(texts) for i, clip in enumerate(clips)]
 
     def whole(clip: NDArray[np.float32]) -> str:

@@ -31,6 +31,11 @@ export const da = {
   "recording name": (date) => `Optagelse ${stamp(date)}`,
   level: "Lydstyrke",
   spoken: "Sprog i optagelsen",
+  written: "Skrives",
+  "style written": "med store bogstaver og tegn",
+  "style plain": "med små bogstaver uden tegn",
+  keywords: "Ord, der kan forekomme",
+  "keywords why": "Navne og fagord, som de skal staves, med komma imellem. Hvor noget ligner et af dem, lyttes der efter, om det var det.",
   limits: (size, seconds) => `Op til ${bytes(size)} og ${period(seconds)} pr. optagelse.`,
   kept: (sound, text, forget) =>
     forget ? "Intet bliver gemt: lyden slettes, når teksten er der, og teksten senest en time efter eller når tjenesten stopper."

@@ -31,6 +31,11 @@ export const en = {
   "recording name": (date) => `Recording ${stamp(date)}`,
   level: "Loudness",
   spoken: "Language spoken",
+  written: "Written",
+  "style written": "with capitals and punctuation",
+  "style plain": "in lower case without marks",
+  keywords: "Words to expect",
+  "keywords why": "Names and terms as they are to be spelled, with commas between them. Where something looks like one of them, it is listened for.",
   limits: (size, seconds) => `Up to ${bytes(size)} and ${period(seconds)} a recording.`,
   kept: (sound, text, forget) =>
     forget ? "Nothing is kept: sound is deleted when the text is there, the text an hour later at most, or when the service ends."

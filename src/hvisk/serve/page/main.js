@@ -72,6 +72,7 @@ async function begin() {
   names();
   byId("language").addEventListener("change", names);
   byId("spoken").hidden = languages.length < 2;
+  byId("written").hidden = !told.model.styles.includes("plain");
   say.say(byId("limits"), "limits", [told.limits.file_bytes, told.limits.audio_seconds]);
   say.say(byId("kept"), "kept", [told.retention.audio_seconds, told.retention.transcript_seconds, told.retention.forget]);
   queue.begin(told, (state) => (byId("away").hidden = state === "open"));

@@ -62,10 +62,11 @@ function forget(id) {
   for (const watcher of watchers) watcher({ id, state: "gone" });
 }
 
-/** Send files, some at once. Those that the server would refuse are told at once. */
+/** Send files, some at once, with what is asked for now. Those that the server would refuse are told at once. */
 export function add(files) {
+  const options = { language: byId("spoken-language").value, style: byId("style").value, keywords: byId("keywords").value };
   for (const file of files) {
-    const upload = { file, name: file.name, sent: 0, state: "waiting", failure: null, control: null, began: 0 };
+    const upload = { file, name: file.name, options, sent: 0, state: "waiting", failure: null, control: null, began: 0 };
     if (about && file.size > about.limits.file_bytes)
       Object.assign(upload, { state: "failed", failure: ["too large here", about.limits.file_bytes, file.size] });
     else if (!file.size) Object.assign(upload, { state: "failed", failure: ["empty file"] });
@@ -89,8 +90,7 @@ async function transfer(upload) {
     draw();
   };
   try {
-    const language = byId("spoken-language").value;
-    const job = await send(upload.file, upload.name, language, progress, upload.control.signal);
+    const job = await send(upload.file, upload.name, upload.options, progress, upload.control.signal);
     if (!told.has(job.id)) jobs.set(job.id, job); // else it may be done by now, or deleted
     drop(upload);
     announce("announce sent", upload.name);

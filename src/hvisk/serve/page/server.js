@@ -48,12 +48,12 @@ export async function ask(path, { method = "GET", json } = {}) {
 }
 
 /**
- * Send a file; resolve to its job. progress: told the bytes that are gone. `signal` ends it.
+ * Send a file; resolve to its job. options: language, style, keywords. progress: told the bytes that are gone. `signal` ends it.
  * Raises Failure. XMLHttpRequest, because fetch does not tell how far an upload is.
  */
-export function send(file, name, language, progress, signal) {
+export function send(file, name, options, progress, signal) {
   const form = new FormData();
-  form.append("language", language);
+  for (const [field, value] of Object.entries(options)) form.append(field, value);
   form.append("files", file, name);
   const request = new XMLHttpRequest();
   request.open("POST", "api/jobs");
