@@ -18,6 +18,7 @@ PROMISED = {
     "recognise": ["cold-start", "memory", "short-single", "short-batch", "stages", "long-form"],
     "quality_at_equal_cost": ["our-recogniser", "stock-padded"],
     "adapt": ["own", "general"],
+    "hotwords": ["own", "others", "common-words"],
     "label": ["pseudo-labels", "filters"],
     "serve_load": ["throughput", "long", "start"],
 }

@@ -21,6 +21,7 @@ from hvisk.corpora.store import Store
 from hvisk.errors import RecipeError
 from hvisk.report import change, gather
 from hvisk.serve import corrections
+from hvisk.style import PROMPTS
 from hvisk.train import loop, sweep, watch
 from hvisk.train import model as whisper
 from hvisk.train import recipe as recipes
@@ -163,6 +164,20 @@ def test_corrections_are_learnt_and_the_report_has_both_sides(
     assert set(shown) <= moved
     assert all(clip.audio for clip in gather.gather(out, ()).clips)
     assert json.loads((out / "model/hvisk.json").read_text())["base_corpora"]
+
+
+def test_a_model_that_writes_two_styles_keeps_both(
+    mine: Path, general: Path, tmp_path: Path, train: Callable[..., tuple[int, str]]
+) -> None:
+    shutil.copytree(models.hugging_face(BASE), tmp_path / "base")
+    about = files.read_json(tmp_path / "base/hvisk.json")
+    files.write_json(tmp_path / "base/hvisk.json", {**about, "styles": PROMPTS})
+    named = ["adapt", "--from", str(tmp_path / "base"), "--corpus", str(mine), "--general", str(general)]
+    code, said = train(*named, *settings(f"out={tmp_path}/run", "forgetting_margin=100", *QUICK))
+    assert code == 0, said
+    adapted = files.read_json(tmp_path / "run/model/hvisk.json")
+    assert adapted["styles"] == PROMPTS
+    assert adapted["recipe"]["plain_share"] > 0
 
 
 # --- what is forgotten is not published -----------------------------------------------------------------------------

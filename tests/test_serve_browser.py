@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import sqlite3
 import wave
 import zipfile
 from collections.abc import Callable, Iterator
@@ -151,9 +152,14 @@ def test_a_recording_goes_from_upload_to_corrected_files(opened: Opened, served:
     page = opened()
     expect(page.locator("#queue")).to_be_visible()
     expect(page.locator("#queue-title")).to_have_text("Recordings")
+    expect(page.locator("#written")).to_be_hidden()  # this model was taught no styles
+    page.get_by_label("Words to expect").fill("tebirkes, Kongens Nytorv")
     page.set_input_files("#files", {"name": HOSTILE, "mimeType": "audio/flac", "buffer": sound})
     row = page.locator(".job", has_text=HOSTILE).first
     expect(row).to_have_class("job done")
+    with sqlite3.connect(served.data / "hvisk.sqlite") as database:
+        (options,) = database.execute("SELECT options FROM jobs WHERE name = ?", [HOSTILE]).fetchone()
+    assert json.loads(options)["keywords"] == ["tebirkes", "Kongens Nytorv"]
     row.get_by_role("link").click()
     expect(page.locator("#job-title")).to_have_text(HOSTILE)
     expect(page).to_have_title(f"{HOSTILE} – hvisk")

@@ -11,13 +11,15 @@ from pathlib import Path
 
 import faster_whisper
 import numpy as np
+import openai
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from playwright.sync_api import Browser, expect
 from rich.console import Console
 
-from hvisk import files, metrics
+from hvisk import audio, files, metrics
 from hvisk.corpora import store, synthetic
 from hvisk.corpora.store import Store, Utterance
 from hvisk.errors import ModelError, RecipeError
@@ -37,6 +39,7 @@ from hvisk.train.checkpoint import State
 from hvisk.train.plan import Learnable, plan
 from hvisk.train.recipe import Recipe
 from hvisk.train.views import MAX_LABELS, Piece, Voice
+from serve_server import running
 
 PLAIN = PROMPTS["plain"]
 WRITTEN_TEXTS = ["Hej med dig.", "Åh, hvad?", "Det er Bo.", "Ja!", "Vi ses kl. 8."]
@@ -389,6 +392,30 @@ def test_the_style_holds_wherever_a_text_is_made(taught: Path, unheard: Store) -
     assert captions[-1].final is not None
     assert captions[-1].final.text == captions[-1].final.text.lower()
     assert plain.resume(clip, best.tokens[:5]).text.startswith(recogniser.tokens.decode(best.tokens[:5]))
+
+
+def test_the_service_writes_what_the_page_and_openais_prompt_ask_for(
+    taught: Path, unheard: Store, tmp_path: Path, browser: Browser
+) -> None:
+    sound = audio.encode(unheard.audio(0))
+    with running(taught, tmp_path, "--no-guards") as served:
+        with openai.OpenAI(base_url=f"{served.url}/v1", api_key="none", timeout=60) as client:
+            texts = [
+                client.audio.transcriptions.create(file=("a.flac", sound), model="m", prompt=prompt).text
+                for prompt in ("", PLAIN)
+            ]
+        assert [text == bare(text) for text in texts] == [False, True]
+        page = browser.new_context(locale="en-GB").new_page()
+        page.goto(served.url)
+        page.locator("#style").select_option("in lower case without marks")
+        page.set_input_files("#files", {"name": "a.flac", "mimeType": "audio/flac", "buffer": sound})
+        expect(page.locator(".job").first).to_have_class("job done", timeout=30_000)
+        page.locator(".job a").first.click()
+        expect(page.locator(".segment .text").first).to_have_text(texts[1])
+        page.context.close()
+        with served.client() as client:
+            refused = client.post("/api/jobs", files={"files": ("a.flac", sound)}, data={"style": "shouted"})
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, "style")
 
 
 def test_a_request_takes_nothing_from_a_short_clip(taught: Path) -> None:

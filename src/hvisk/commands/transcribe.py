@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
 
 def transcribe(
-    files: Annotated[list[Path], typer.Argument(help="Sound or video files, folders, patterns, or - for stdin.")],
+    files: Annotated[
+        list[Path], typer.Argument(help="Sound or video files, folders, patterns, - for stdin, or addresses.")
+    ],
     model: Annotated[
         str | None,
         typer.Option(
@@ -44,6 +46,12 @@ def transcribe(
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Recognise files again that --out holds already.")
+    ] = False,
+    fetch: Annotated[
+        bool,
+        typer.Option(
+            "--fetch", help="Allow addresses (https://...): the recording is fetched, and deleted afterwards."
+        ),
     ] = False,
     beam_size: Beam = defaults.BEAM_SIZE,
     language: Language = defaults.LANGUAGE,
@@ -82,11 +90,17 @@ def transcribe(
     from hvisk import models
     from hvisk.errors import AudioError
     from hvisk.recogniser import archive, batch, document, inputs, writers
+    from hvisk.recogniser.fetch import address
     from hvisk.recogniser.guards import Guards
     from hvisk.terminal import talk
 
     recordings = inputs.expand(files)
-    if not any(recording == inputs.STDIN or recording.exists() for recording in recordings):
+    addresses = [url for url in map(address, recordings) if url]
+    if addresses and not fetch:
+        raise AudioError(f"{addresses[0]} is on the network, which is left alone unless you allow it: add --fetch.")
+    if addresses and ray:
+        raise typer.BadParameter("what is fetched here would not be found by the cluster's machines: fetch it first")
+    if not any(recording == inputs.STDIN or address(recording) or recording.exists() for recording in recordings):
         raise AudioError(f"{recordings[0]} does not exist. Give files, folders, patterns, or - for the standard input.")
     several = len(recordings) > 1 or channels == "separate"
     if out is None and several and form != "txt" and not as_json:

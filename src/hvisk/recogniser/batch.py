@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+from urllib.parse import unquote, urlsplit
 
 from rich.console import Console
 
@@ -13,6 +14,7 @@ from hvisk import audio, files
 from hvisk.errors import AudioError, HviskError
 from hvisk.recogniser import defaults, inputs, longform, writers
 from hvisk.recogniser.engine import Recogniser
+from hvisk.recogniser.fetch import address
 from hvisk.recogniser.guards import ALL_GUARDS, Guards
 from hvisk.recogniser.transcriber import Transcriber
 from hvisk.terminal import Bar
@@ -54,7 +56,7 @@ def transcribe(
                 if target.exists():
                     kept(recording, target, console)
                     continue
-            with inputs.opened(recording) as path:
+            with inputs.opened(recording, console) as path:
                 name = _name(recording, None)
                 for channel, seconds in _channels(path, name, options):
                     _one(recording, path, channel, seconds, recogniser, options, out, console, len(recordings) > 1)
@@ -120,7 +122,10 @@ def _one(
                 "command goes on from there."
             ) from error
     if options.as_json:
-        place = {"file": audio.shown(recording), **({} if channel is None else {"channel": channel + 1})}
+        place = {
+            "file": address(recording) or audio.shown(recording),
+            **({} if channel is None else {"channel": channel + 1}),
+        }
         print(json.dumps({**place, **json.loads(writers.to_json(transcript))}, ensure_ascii=False), flush=True)
     elif target:
         print(audio.shown(target), flush=True)
@@ -150,18 +155,20 @@ def _told(transcript: longform.Transcript) -> str:
 def kept(recording: Path, target: Path, console: Console) -> None:
     """Tell that a recording's file is there already."""
     console.print(
-        f"{audio.shown(recording)}: {audio.shown(target)} is there already (--overwrite makes it again)",
+        f"{_name(recording, None)}: {audio.shown(target)} is there already (--overwrite makes it again)",
         markup=False,
         soft_wrap=True,
     )
 
 
 def _name(recording: Path, channel: int | None) -> str:
-    name = "standard input" if recording == inputs.STDIN else audio.shown(recording)
+    name = "standard input" if recording == inputs.STDIN else address(recording) or audio.shown(recording)
     return name if channel is None else f"{name}, channel {channel + 1}"
 
 
 def destination(out: Path, recording: Path, form: str, channel: int | None) -> Path:
     """Return the file in `out` that a recording is written to, or one channel of it."""
     stem = "stdin" if recording == inputs.STDIN else recording.stem
+    if url := address(recording):
+        stem = Path(unquote(urlsplit(url).path)).stem or "recording"
     return out / (f"{stem}.{form}" if channel is None else f"{stem}.{channel + 1}.{form}")

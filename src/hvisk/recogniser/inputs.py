@@ -1,4 +1,4 @@
-"""What was named on a command line -> sound files: files, folders, patterns, and the standard input."""
+"""What was named on a command line -> sound files: files, folders, patterns, addresses, and the standard input."""
 
 import contextlib
 import glob
@@ -8,7 +8,10 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from rich.console import Console
+
 from hvisk.errors import AudioError
+from hvisk.recogniser.fetch import address, fetch
 
 STDIN = Path("-")
 
@@ -22,8 +25,8 @@ def expand(names: Sequence[Path]) -> list[Path]:
     """Return the files that `names` mean, in order: a folder's sound files, its folders' too, by name.
 
     A name that is no file but has *, ? or [ in it is a pattern, and ** goes through folders. "-" stays: the standard
-    input. What is neither stays too, and is reported when it is opened. Folders and patterns add no file twice. Raises
-    AudioError for a folder or a pattern without any.
+    input; so does an address. What is neither stays too, and is reported when it is opened. Folders and patterns add no
+    file twice. Raises AudioError for a folder or a pattern without any.
     """
     found: list[Path] = []
     for name in names:
@@ -32,7 +35,7 @@ def expand(names: Sequence[Path]) -> list[Path]:
             if not inside:
                 raise AudioError(f"The folder {name} holds no sound files. Looked for: {', '.join(sorted(SUFFIXES))}.")
             found += [path for path in inside if path not in found]
-        elif name != STDIN and not name.exists() and glob.has_magic(str(name)):
+        elif name != STDIN and not address(name) and not name.exists() and glob.has_magic(str(name)):
             matching = sorted(path for path in map(Path, _matching(name)) if path.is_file())
             if not matching:
                 raise AudioError(
@@ -49,13 +52,18 @@ def _matching(pattern: Path) -> list[str]:
 
 
 @contextlib.contextmanager
-def opened(recording: Path) -> Iterator[Path]:
-    """Give the path of a recording; the standard input is written to a temporary file, for formats that need to seek."""
-    if recording != STDIN:
+def opened(recording: Path, console: Console) -> Iterator[Path]:
+    """Give the path of a recording; what comes from stdin or the network is a temporary file, for formats that seek."""
+    url = address(recording)
+    if recording != STDIN and url is None:
         yield recording
         return
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "stdin"
+        path = Path(folder) / "recording"
+        if url is not None:
+            fetch(url, path, console)
+            yield path
+            return
         with path.open("wb") as file:
             shutil.copyfileobj(sys.stdin.buffer, file)
         yield path
