@@ -27,11 +27,12 @@ demo: setup
 test: setup tools javascript
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
-# Tests use a real browser, a real PostgreSQL, and strace, which sees every connection. As root on Debian or Ubuntu what is
+# Tests use two real browsers, a real PostgreSQL, and strace, which sees every connection. As root on Debian or Ubuntu what is
 # missing is installed; elsewhere the tests say what to do.
 tools:
 	@missing=""; \
 	command -v chromium || command -v chromium-browser || command -v google-chrome || missing="chromium"; \
+	command -v firefox-esr || command -v firefox || missing="$$missing firefox-esr"; \
 	command -v strace || missing="$$missing strace"; \
 	ls -d /usr/lib/postgresql/*/bin 2>/dev/null || command -v postgres || missing="$$missing postgresql"; \
 	test -z "$$missing" || { test "$$(id -u)" = 0 && command -v apt-get && apt-get update -qq && \
