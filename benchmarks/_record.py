@@ -67,14 +67,16 @@ def rate(counts: Sequence[metrics.Counts]) -> float:
 def asked(name: str, claims: Iterable[str]) -> tuple[str, list[str], dict[str, Any]]:
     """Read `[--smoke] [CLAIM ...]`: the mode, the claims to measure, and what the record has of the others.
 
-    A claim that is measured again takes the place of the one before, whatever the others' form is.
+    A claim that is measured again takes the place of the one before, whatever the others' form is; those others say on
+    which machine they were measured.
     """
     known = list(claims)
     named = [word for word in sys.argv[1:] if not word.startswith("-")]
     if unknown := set(named) - set(known):
         raise SystemExit(f"There is no claim {', '.join(sorted(unknown))}. Accepted: {', '.join(known)}.")
     kept = RESULTS / f"{name}.json"
-    found = files.read_json(kept)["claims"] if named and kept.exists() else {}
+    record = files.read_json(kept) if named and kept.exists() else {"claims": {}, "hardware": ""}
+    found = {claim: {"hardware": record["hardware"], **one} for claim, one in record["claims"].items()}
     return "smoke" if "--smoke" in sys.argv else "full", named or known, found
 
 
