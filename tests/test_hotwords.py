@@ -16,11 +16,12 @@ from typer.testing import CliRunner
 from hvisk import audio, cli, metrics
 from hvisk.corpora.store import Store
 from hvisk.errors import HviskError, ModelError
-from hvisk.recogniser import expected
+from hvisk.recogniser import expected, hotwords
 from hvisk.recogniser.engine import Recogniser
-from hvisk.recogniser.expected import Variant, letters, likeliest, listed, placed, separated, variants
+from hvisk.recogniser.expected import letters, listed, separated
 from hvisk.recogniser.guards import ALL_GUARDS
 from hvisk.recogniser.hear import hear
+from hvisk.recogniser.hotwords import Variant, likeliest, placed, variants
 from hvisk.recogniser.transcriber import Transcriber
 from hvisk.recogniser.words import scores
 from hvisk.style import PROMPT_TOKENS
@@ -62,7 +63,7 @@ def test_a_word_is_tried_where_something_looks_like_it(text: str, word: str, bec
 @given(st.text(max_size=60), WORDS)
 def test_whatever_is_tried_changes_one_place_and_nothing_around_it(text: str, words: list[str]) -> None:
     found = variants(text, words)
-    assert len(found) <= expected.MOST_VARIANTS
+    assert len(found) <= hotwords.MOST_VARIANTS
     for variant in found:
         changed = placed(text, [variant])
         assert changed != text
@@ -70,7 +71,7 @@ def test_whatever_is_tried_changes_one_place_and_nothing_around_it(text: str, wo
         assert variant.spelled.casefold() == variant.word.casefold()
         assert variant.word in words
         assert (
-            len(letters(text[variant.start : variant.end])) >= expected.LEAST_SIMILAR * len(letters(variant.word)) - 1
+            len(letters(text[variant.start : variant.end])) >= hotwords.LEAST_SIMILAR * len(letters(variant.word)) - 1
         )
 
 
@@ -79,7 +80,7 @@ def test_whatever_is_tried_changes_one_place_and_nothing_around_it(text: str, wo
     st.sampled_from(["ord", "tebirkes", "Frederiksværk"]),
 )
 def test_those_that_are_taken_have_won_and_lie_apart(places: list[tuple[int, int, float]], word: str) -> None:
-    word_boost = expected.BOOST * max(0, len(word) - expected.SHORT)
+    word_boost = hotwords.BOOST * max(0, len(word) - hotwords.SHORT)
     found = [Variant(start, start + length, word, word) for start, length, _ in places]
     gains = [gain for *_, gain in places]
     chosen = likeliest(found, gains)
