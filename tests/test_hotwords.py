@@ -174,7 +174,7 @@ def test_python_the_command_line_and_the_service_take_words(
         done = CliRunner().invoke(cli.app, [*command, "--hotwords", words])
         assert done.exit_code == 0, done.output
         assert json.loads(done.stdout)["segments"][0]["hotwords"] == [word]
-        assert "1 expected words put in" in done.stderr
+        assert "1 expected word put in" in done.stderr
     done = CliRunner().invoke(cli.app, [*command, "--hotwords", "missing.txt"])
     assert isinstance(done.exception, HviskError)
     assert "missing.txt does not exist" in str(done.exception)

@@ -146,7 +146,7 @@ def _told(transcript: longform.Transcript) -> str:
     names = {"drawn": "drawn again", "doubtful": "doubtful", "no speech": "left out as no speech"}
     told = [f"{number} {names.get(reason, 'left out as credits')}" for reason, number in counts.items()]
     if put_in := sum(len(segment.hotwords) for segment in transcript.segments):
-        told.append(f"{put_in} expected words put in")
+        told.append(f"{put_in} expected word{'s' * (put_in != 1)} put in")
     if not transcript.segments:
         told.insert(0, "no speech was found")
     return "".join(f"; {part}" for part in told)
