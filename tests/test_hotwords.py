@@ -170,7 +170,8 @@ def test_python_the_command_line_and_the_service_take_words(
     sound.write_bytes(audio.encode(clip))
     (tmp_path / "words.txt").write_text(f"{word}\nuforekommende\n", encoding="utf-8")
     command = ["transcribe", str(sound), "--model", model, "--beam-size", "1", "--no-vad", "--no-guards", "--json"]
-    for words in (str(tmp_path / "words.txt"), f"{word}, uforekommende"):
+    many = ", ".join([word, *(f"uforekommende{number}" for number in range(40))])  # more than a file's name may have
+    for words in (str(tmp_path / "words.txt"), f"{word}, uforekommende", many):
         done = CliRunner().invoke(cli.app, [*command, "--hotwords", words])
         assert done.exit_code == 0, done.output
         assert json.loads(done.stdout)["segments"][0]["hotwords"] == [word]

@@ -78,6 +78,9 @@ def expected(given: str) -> list[str]:
     from hvisk.errors import HviskError
     from hvisk.recogniser.expected import separated
 
+    words = separated(given)
+    if len(words) > 1:  # and perhaps longer than a file's name may be, at which the system would stumble
+        return words
     path = Path(given).expanduser()
     try:
         if given and path.is_file():
@@ -90,7 +93,7 @@ def expected(given: str) -> list[str]:
         raise HviskError(
             f"{given} does not exist. Give words with commas between them, or a text file with one a line."
         )
-    return separated(given)
+    return words
 
 
 def print_json(value: Any) -> None:

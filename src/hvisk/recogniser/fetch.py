@@ -1,4 +1,4 @@
-"""Recordings on the network, for those who ask for it: fetched whole, from the one server that was named."""
+"""Recordings on the network, for those who ask for it: fetched whole, from where the address leads."""
 
 import http.client
 import re

@@ -13,6 +13,7 @@ import * as say from "./say.js";
 import { ask, whenLocked } from "./server.js";
 import * as takeaway from "./takeaway.js";
 
+const LOOK = 500; // milliseconds between looks at a model that is being loaded
 const VIEWS = ["queue", "job", "live", "about"];
 let told = null;
 let shown = null; // the fragment that is shown
@@ -61,18 +62,25 @@ async function begin() {
   told = await ask("about");
   byId("locked").hidden = true;
   const select = byId("spoken-language");
-  const languages = told.model.languages.length ? told.model.languages : [told.language];
   const names = () => {
+    const languages = told.model.languages.length ? told.model.languages : [told.language];
     const name = new Intl.DisplayNames([say.language], { type: "language" });
     const kept = select.value || told.language;
     const options = languages.map((code) => make("option", { value: code, textContent: name.of(code) }));
     select.replaceChildren(...options.sort((a, b) => a.textContent.localeCompare(b.textContent, say.language)));
     select.value = kept;
+    byId("spoken").hidden = languages.length < 2;
+    byId("written").hidden = !told.model.styles.includes("plain");
   };
   names();
   byId("language").addEventListener("change", names);
-  byId("spoken").hidden = languages.length < 2;
-  byId("written").hidden = !told.model.styles.includes("plain");
+  // What the model can do is known once it is loaded, half a second after the page may be there.
+  const loaded = async () => {
+    told = await ask("about").catch(() => told);
+    if (told.model.state === "starting") setTimeout(loaded, LOOK);
+    else names();
+  };
+  if (told.model.state === "starting") setTimeout(loaded, LOOK);
   say.say(byId("limits"), "limits", [told.limits.file_bytes, told.limits.audio_seconds]);
   say.say(byId("kept"), "kept", [told.retention.audio_seconds, told.retention.transcript_seconds, told.retention.forget]);
   queue.begin(told, (state) => (byId("away").hidden = state === "open"));
