@@ -566,6 +566,24 @@ def test_it_is_for_everybody_and_fits_a_phone(browser: Browser, served: Served, 
         judge("help")
 
 
+def test_what_the_model_can_do_is_offered_once_it_is_loaded(browser: Browser, served: Served) -> None:
+    with watched(browser.new_context(locale="en-GB"), served.url) as open_page:
+        page = open_page()
+        asked: list[str] = []
+
+        def early(route: Route) -> None:
+            asked.append(route.request.url)
+            found = route.fetch().json()
+            if len(asked) == 1:
+                found["model"] |= {"state": "starting", "languages": [], "styles": []}
+            route.fulfill(json=found)
+
+        page.route("**/api/about", early)
+        page.reload()
+        expect(page.locator("#spoken")).to_be_visible()
+        assert len(asked) == 2
+
+
 def test_an_hour_stays_quick_because_a_letter_changes_one_row(opened: Opened, served: Served, pool: list[str]) -> None:
     many = tuple(f"Stykke {n} med nogle ord at rette i." for n in range(1000))
     page = opened(f"#job={job(served, pool, many)}")
